@@ -1,0 +1,78 @@
+# hikae: every command that the README names. A fresh machine needs Python 3.11 (or newer) and make, nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ROOT := $(CURDIR)
+TOOLS := $(ROOT)/.tools
+UV := $(TOOLS)/uv/bin/uv
+UV_VERSION := 0.13.9
+TOOL_NAMES := sam awscli ministack rie
+TOOL_STAMPS := $(TOOL_NAMES:%=$(TOOLS)/%/.installed)
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON := $(shell command -v python3.11 >/dev/null && python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || python3 -c 'import sys; print(sys.executable)')
+export UV_PROJECT_ENVIRONMENT := $(ROOT)/.venv
+export SAM_CLI_TELEMETRY := 0
+export PATH := $(ROOT)/.venv/bin:$(TOOLS)/bin:$(TOOLS)/uv/bin:$(PATH)
+
+.PHONY: help
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+# --- setup ------------------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .venv/.installed $(TOOL_STAMPS) ## install everything the other targets need (they call it themselves)
+
+$(UV):
+	$(UV_PYTHON) -m venv $(TOOLS)/uv
+	$(TOOLS)/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.installed: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --quiet --frozen --all-extras
+	touch $@
+
+# The SAM CLI, the AWS CLI and the emulators pin libraries of their own, so each lives in an environment of its own.
+$(TOOLS)/%/.installed: local/tools/%.txt | $(UV)
+	$(UV) venv --quiet --clear $(TOOLS)/$*
+	VIRTUAL_ENV=$(TOOLS)/$* $(UV) pip install --quiet --require-hashes -r local/tools/$*.txt
+	mkdir -p $(TOOLS)/bin
+	for command in sam aws ministack; do \
+	  if [ -x $(TOOLS)/$*/bin/$$command ]; then ln -sf ../$*/bin/$$command $(TOOLS)/bin/$$command; fi; done
+	touch $@
+
+.PHONY: lock
+lock: | $(UV) ## lock again what the project, the layer and the tools depend on
+	$(UV) lock
+	$(UV) export --quiet --frozen --no-dev --no-emit-project -o layers/core/requirements.txt
+	cd local/tools && for tool in $(TOOL_NAMES); do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command 'make lock' $$tool.in -o $$tool.txt; done
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test lint types imports unit integration functional template e2e
+test: lint types imports unit integration functional template e2e ## everything, as CI runs it
+
+lint: .venv/.installed
+	ruff format --check .
+	ruff check .
+
+types: .venv/.installed
+	mypy
+
+imports: .venv/.installed
+	lint-imports
+
+unit integration functional template: %: setup
+	pytest tests/$*
+
+e2e: setup
+	pytest tests/e2e
+
+.PHONY: format
+format: .venv/.installed ## put the code into shape
+	ruff check --fix-only --quiet .
+	ruff format --quiet .

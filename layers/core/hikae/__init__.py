@@ -1,0 +1,1 @@
+"""Backup and disaster recovery for Amazon EC2."""

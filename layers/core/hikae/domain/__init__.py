@@ -1,0 +1,1 @@
+"""Pure decisions: no AWS, no clock, no I/O."""

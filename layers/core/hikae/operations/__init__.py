@@ -1,0 +1,1 @@
+"""One verb per module: observe, ask the domain, act, return an outcome."""

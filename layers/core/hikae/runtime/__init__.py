@@ -1,0 +1,1 @@
+"""Settings, observability, locks and wiring."""

@@ -1,0 +1,1 @@
+"""The local cloud: one machine, no Docker, no AWS account."""
