@@ -37,7 +37,7 @@ $(UV):
 # The SAM CLI, the AWS CLI and the emulators pin libraries of their own, so each lives in an environment of its own.
 $(TOOLS)/%/.installed: local/tools/%.txt | $(UV)
 	$(UV) venv --quiet --clear $(TOOLS)/$*
-	VIRTUAL_ENV=$(TOOLS)/$* $(UV) pip install --quiet --require-hashes -r local/tools/$*.txt
+	$(UV) pip install --quiet --python $(TOOLS)/$*/bin/python --require-hashes -r local/tools/$*.txt
 	mkdir -p $(TOOLS)/bin
 	for command in sam aws ministack; do \
 	  if [ -x $(TOOLS)/$*/bin/$$command ]; then ln -sf ../$*/bin/$$command $(TOOLS)/bin/$$command; fi; done
