@@ -1,0 +1,237 @@
+"""The nouns of backup: what EC2 holds, and what hikae makes of it.
+
+Everything here is a fact without behaviour of its own; the other modules of the domain decide about these facts.
+Times are aware UTC datetimes, sizes are GiB.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+Region = NewType("Region", str)
+PointId = NewType("PointId", str)
+SnapshotId = NewType("SnapshotId", str)
+ImageId = NewType("ImageId", str)
+ResourceId = NewType("ResourceId", str)
+"""An instance's or a detached volume's id: what a plan protects."""
+
+
+class Kind(StrEnum):
+    """What a recovery point consists of."""
+
+    SNAPSHOT_SET = "snapshot-set"
+    SNAPSHOT = "snapshot"
+    IMAGE = "image"
+
+
+class Consistency(StrEnum):
+    """What a recovery point's content can be relied on for."""
+
+    CRASH = "crash"
+    APPLICATION = "application"
+
+
+class SiteRole(StrEnum):
+    """Which half of an installation a stack is."""
+
+    PRIMARY = "primary"
+    RECOVERY = "recovery"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One account in one Region."""
+
+    account: AccountId
+    region: Region
+
+    def __str__(self) -> str:
+        """`account/region`, as in the `Primaries` parameter and in keys of the bucket."""
+        return f"{self.account}/{self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An EBS snapshot as EC2 describes it."""
+
+    id: SnapshotId
+    owner: AccountId
+    state: str
+    started_at: datetime
+    volume_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_copy: bool = False
+    state_message: str = ""
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An AMI as EC2 describes it; `snapshots` are those of its block device mapping."""
+
+    id: ImageId
+    owner: AccountId
+    name: str
+    state: str
+    created_at: datetime
+    snapshots: tuple[SnapshotId, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    state_message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDevice:
+    """One EBS volume attached to an instance."""
+
+    device: str
+    volume_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An EC2 instance as far as selection needs it."""
+
+    id: ResourceId
+    state: str
+    image_id: str
+    root_device_type: str
+    block_devices: tuple[BlockDevice, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """An EBS volume as far as selection needs it."""
+
+    id: ResourceId
+    state: str
+    attached_to: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointIdentity:
+    """What a recovery point is the point of; equal identities are the same job, whoever carries it out and when."""
+
+    installation: str
+    place: Place
+    plan: str
+    rule: str
+    slot: datetime
+    resource: ResourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOrigin:
+    """Where a copied snapshot or image comes from: the tags that only copies carry."""
+
+    copy_of: str
+    source_time: datetime
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointTags:
+    """What the tags of one snapshot or image say; see `naming` for how it is written."""
+
+    identity: PointIdentity
+    point: PointId
+    attempt: int
+    kind: Kind
+    members: int
+    consistency: Consistency
+    volume: str | None = None
+    device: str | None = None
+    origin: CopyOrigin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One (rule, slot, resource) to be carried out before its deadline."""
+
+    identity: PointIdentity
+    kind: Kind
+    deadline: datetime
+    consistency: Consistency = Consistency.CRASH
+    reboot: bool = False
+
+
+class PointState(StrEnum):
+    """How far a recovery point is; only `COMPLETE` ones count, for anything."""
+
+    COMPLETE = "complete"
+    PENDING = "pending"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryPoint:
+    """A recovery point at one site, assembled from its snapshots or its image.
+
+    `source_time` is when EC2 started the source, also for a copy. `leftovers` are copies of members that were made
+    again (failed ones) or made twice: they belong to the point and never count as its members.
+    """
+
+    tags: PointTags
+    source_time: datetime
+    state: PointState
+    snapshots: tuple[Snapshot, ...]
+    image: Image | None = None
+    leftovers: tuple[Snapshot | Image, ...] = ()
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """A name for one set of one point at one site: retries and duplicates of a point are sets of their own."""
+        return f"{self.tags.point}/{self.tags.attempt}/{self.source_time:%Y%m%dT%H%M%S.%fZ}"
+
+    @property
+    def time(self) -> datetime:
+        """The time that retention goes by."""
+        return self.source_time
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a copy at a recovery site."""
+        return self.tags.origin is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all members exist and are completed and the manifest is there."""
+        return self.state is PointState.COMPLETE
+
+    @property
+    def resource_ids(self) -> tuple[str, ...]:
+        """Every EC2 id of the point, the image first."""
+        image = (self.image.id,) if self.image else ()
+        return (*image, *(snapshot.id for snapshot in self.snapshots))
+
+
+class Action(StrEnum):
+    """What is to become of a recovery point."""
+
+    KEEP = "keep"
+    EXPIRE = "expire"
+    COPY = "copy"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A decision about one point, with every reason for it."""
+
+    id: str
+    action: Action
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """Something that carries hikae's tags and that hikae cannot account for; it is reported and never touched."""
+
+    id: str
+    reason: str

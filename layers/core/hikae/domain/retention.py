@@ -1,0 +1,197 @@
+"""Which recovery points a policy keeps, with every rule that keeps each: restic's `forget`, as a pure function.
+
+The rules are ORed. A bucket (an hour, a day, …) keeps its newest point; buckets without a point do not count; while a
+rule has counts left, the oldest point is kept too, which makes the history as long as the policy allows.
+https://restic.readthedocs.io/en/stable/060_forget.html
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import attrgetter
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+from hikae.domain.model import Action, Verdict
+
+KEEP_ALL: Final = -1
+
+
+class Dated(Protocol):
+    """What retention decides about: anything with a name and a time."""
+
+    @property
+    def id(self) -> str:
+        """A name, unique among the points that are judged together."""
+
+    @property
+    def time(self) -> datetime:
+        """The aware time that retention goes by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A duration in calendar units, such as `1y2m3d3h`."""
+
+    years: int = 0
+    months: int = 0
+    days: int = 0
+    hours: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Span":
+        """Read `1y2m3d3h`, any part of it, in this order.
+
+        Raises:
+            ValueError: it is not such a duration, or is empty.
+        """
+        match = re.fullmatch(r"(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)d)?(?:(\d+)h)?", text)
+        if not text or not match:
+            raise ValueError(f"{text!r} is not a duration such as 1y2m3d3h")
+        years, months, days, hours = (int(part or 0) for part in match.groups())
+        if not (years or months or days or hours):
+            raise ValueError(f"{text!r} is no time at all")
+        return cls(years=years, months=months, days=days, hours=hours)
+
+    def __str__(self) -> str:
+        """As it is written in a plan."""
+        parts = ((self.years, "y"), (self.months, "m"), (self.days, "d"), (self.hours, "h"))
+        return "".join(f"{number}{unit}" for number, unit in parts if number)
+
+    def before(self, moment: datetime) -> datetime:
+        """The time this long before `moment`, on the calendar of its zone.
+
+        A day that the month does not have runs over into the next month (31 March less one month is 3 March), as in
+        restic.
+        """
+        month_index = moment.year * 12 + moment.month - 1 - self.years * 12 - self.months
+        if month_index < 12:  # before the year 1
+            return datetime.min.replace(tzinfo=moment.tzinfo)
+        try:
+            day = date(month_index // 12, month_index % 12 + 1, 1) + timedelta(days=moment.day - 1 - self.days)
+            local = datetime.combine(day, moment.timetz())
+            # Hours are absolute: taken off in UTC, they do not stretch over a daylight-saving change.
+            return datetime.fromtimestamp(local.timestamp() - self.hours * 3600, tz=moment.tzinfo)
+        except (OverflowError, ValueError):
+            return datetime.min.replace(tzinfo=moment.tzinfo)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How many points to keep; −1 keeps all of a kind. A policy without any rule keeps everything."""
+
+    keep_last: int = 0
+    keep_hourly: int = 0
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    keep_yearly: int = 0
+    keep_within: Span | None = None
+    keep_within_hourly: Span | None = None
+    keep_within_daily: Span | None = None
+    keep_within_weekly: Span | None = None
+    keep_within_monthly: Span | None = None
+    keep_within_yearly: Span | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no rule is set."""
+        return self == Policy()
+
+
+def decide(policy: Policy, points: Iterable[Dated], *, timezone: ZoneInfo) -> list[Verdict]:
+    """Keep or expire each point, newest first, with every rule that keeps it.
+
+    Only complete points may be given: an incomplete one would use up a count. Points of equal time are told apart by
+    their id, so the order in which they are given does not matter.
+    """
+    newest_first = sorted(points, key=attrgetter("time", "id"), reverse=True)
+    if policy.is_empty:
+        return [Verdict(id=point.id, action=Action.KEEP, reasons=("no retention rule",)) for point in newest_first]
+    rules = _rules(policy, newest_first, timezone)
+    verdicts = []
+    for number, point in enumerate(newest_first):
+        local = point.time.astimezone(timezone)
+        is_oldest = number == len(newest_first) - 1
+        reasons = tuple(reason for rule in rules if (reason := rule.judge(local, number, is_oldest=is_oldest)))
+        verdicts.append(Verdict(id=point.id, action=Action.KEEP if reasons else Action.EXPIRE, reasons=reasons))
+    return [
+        verdict if verdict.reasons else Verdict(id=verdict.id, action=Action.EXPIRE, reasons=("no rule keeps it",))
+        for verdict in verdicts
+    ]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rule:
+    """One rule on its way from the newest point to the oldest."""
+
+    reason: str
+    bucket: Callable[[datetime, int], int]
+    left: int
+    after: datetime | None = None
+    last: int | None = None
+
+    def judge(self, local: datetime, number: int, *, is_oldest: bool) -> str | None:
+        if self.left == 0 or (self.after is not None and local <= self.after):
+            return None
+        value = self.bucket(local, number)
+        is_new = value != self.last
+        if not is_new and not is_oldest:
+            return None
+        self.last = value
+        if self.left > 0:
+            self.left -= 1
+        return self.reason if is_new else f"oldest {self.reason}"
+
+
+def _rules(policy: Policy, newest_first: Sequence[Dated], timezone: ZoneInfo) -> list[_Rule]:
+    rules: list[_Rule] = []
+    newest = newest_first[0].time.astimezone(timezone) if newest_first else None
+    if policy.keep_within and newest:
+        reason = f"within {policy.keep_within}"
+        rules.append(_Rule(reason=reason, bucket=_each, left=KEEP_ALL, after=policy.keep_within.before(newest)))
+    for name, bucket in _BUCKETS.items():
+        count: int = getattr(policy, f"keep_{name}")
+        if count:
+            rules.append(_Rule(reason=f"{name} snapshot", bucket=bucket, left=count))
+    for name, bucket in _BUCKETS.items():
+        span: Span | None = getattr(policy, f"keep_within_{name}", None)
+        if span and newest:
+            rules.append(_Rule(reason=f"{name} within {span}", bucket=bucket, left=KEEP_ALL, after=span.before(newest)))
+    return rules
+
+
+def _each(_: datetime, number: int) -> int:
+    return number
+
+
+def _hour(local: datetime, _: int) -> int:
+    return local.toordinal() * 24 + local.hour
+
+
+def _day(local: datetime, _: int) -> int:
+    return local.toordinal()
+
+
+def _week(local: datetime, _: int) -> int:
+    year, week, _weekday = local.isocalendar()
+    return year * 100 + week
+
+
+def _month(local: datetime, _: int) -> int:
+    return local.year * 100 + local.month
+
+
+def _year(local: datetime, _: int) -> int:
+    return local.year
+
+
+_BUCKETS: Final[dict[str, Callable[[datetime, int], int]]] = {
+    "last": _each,
+    "hourly": _hour,
+    "daily": _day,
+    "weekly": _week,
+    "monthly": _month,
+    "yearly": _year,
+}
