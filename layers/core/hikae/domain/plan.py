@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a plan. `path` is where, as in `rules[0].retention.keep_last`; `line` counts from 1."""
+    """One thing that is wrong with a plan: where in the document, on which line (from 1), what would be right."""
 
     path: str
     message: str
@@ -109,6 +109,7 @@ class Plan:
 
 
 DEFAULT_START_WINDOW: Final = timedelta(hours=1)
+MAX_START_WINDOW: Final = timedelta(days=7)
 
 
 def parse_plan(text: str) -> Plan:
@@ -179,7 +180,7 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key_node, value_node in node.value:
-                key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+                key = loader.construct_object(key_node, deep=True)
                 if not isinstance(key, str):
                     shown = getattr(key_node, "value", key)
                     self._lines.setdefault(_join(path, str(shown)), key_node.start_mark.line + 1)
@@ -195,7 +196,7 @@ class _Reader:
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [self._value(loader, item, f"{path}[{number}]") for number, item in enumerate(node.value)]
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 
@@ -286,6 +287,8 @@ class _Reader:
         name = self._name(section, f"{path}.name")
         schedule = self._convert(section, "schedule", f"{path}.schedule", _schedule)
         window = self._convert(section, "start_window", f"{path}.start_window", parse_duration)
+        if window and window > MAX_START_WINDOW:
+            self.refuse(f"{path}.start_window", f"is longer than {MAX_START_WINDOW.days} days; 1h is usual")
         protect = section.get("protect")
         if "protect" in section and (not isinstance(protect, str) or protect not in ("snapshots", "image")):
             self.refuse(f"{path}.protect", f"is {protect!r}; either snapshots or image")

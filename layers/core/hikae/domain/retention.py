@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from hikae.domain.model import Action, Verdict
 
 KEEP_ALL: Final = -1
+_MONTHS: Final = 12
 
 
 class Dated(Protocol):
@@ -65,11 +66,13 @@ class Span:
         A day that the month does not have runs over into the next month (31 March less one month is 3 March), as in
         restic.
         """
-        month_index = moment.year * 12 + moment.month - 1 - self.years * 12 - self.months
-        if month_index < 12:  # before the year 1
+        month_index = moment.year * _MONTHS + moment.month - 1 - self.years * _MONTHS - self.months
+        if month_index < _MONTHS:  # before the year 1
             return datetime.min.replace(tzinfo=moment.tzinfo)
         try:
-            day = date(month_index // 12, month_index % 12 + 1, 1) + timedelta(days=moment.day - 1 - self.days)
+            day = date(month_index // _MONTHS, month_index % _MONTHS + 1, 1) + timedelta(
+                days=moment.day - 1 - self.days
+            )
             local = datetime.combine(day, moment.timetz())
             # Hours are absolute: taken off in UTC, they do not stretch over a daylight-saving change.
             return datetime.fromtimestamp(local.timestamp() - self.hours * 3600, tz=moment.tzinfo)
@@ -79,7 +82,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How many points to keep; −1 keeps all of a kind. A policy without any rule keeps everything."""
+    """How many points to keep; -1 keeps all of a kind. A policy without any rule keeps everything."""
 
     keep_last: int = 0
     keep_hourly: int = 0

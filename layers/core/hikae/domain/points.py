@@ -1,0 +1,244 @@
+"""Recovery points out of what EC2 holds: snapshots and images are put together by their tags, and only by them.
+
+A set is point + attempt + equal source time. At a recovery site a set's members are the copies of the source's
+members, each its one completed copy: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshots.html says
+that a set's snapshots share their start time, a copy's own start time says nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from hikae.domain.model import (
+    Image,
+    Kind,
+    Place,
+    PointState,
+    PointTags,
+    RecoveryPoint,
+    Snapshot,
+    SnapshotId,
+    Unclear,
+)
+from hikae.domain.naming import TagError, manifest_key, read_tags
+
+_R = TypeVar("_R", Snapshot, Image)
+
+FAILED_SNAPSHOT = frozenset({"error"})
+FAILED_IMAGE = frozenset({"failed", "error", "invalid"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """What one place holds of one installation: points, and what cannot be accounted for."""
+
+    place: Place
+    points: tuple[RecoveryPoint, ...]
+    unclear: tuple[Unclear, ...]
+
+
+def assemble(
+    *,
+    place: Place,
+    installation: str,
+    snapshots: Iterable[Snapshot],
+    images: Iterable[Image],
+    manifests: Container[str],
+) -> Catalogue:
+    """Put together the points of `installation` that live at `place`.
+
+    `manifests` holds the keys of the manifests that the site has. What carries hikae's tags but is owned by somebody
+    else, or whose tags do not agree, is returned as unclear.
+    """
+    unclear: list[Unclear] = []
+    tagged_snapshots = _read(snapshots, place=place, installation=installation, unclear=unclear)
+    tagged_images = _read(images, place=place, installation=installation, unclear=unclear)
+    by_id = {snapshot.id: snapshot for _, snapshot in tagged_snapshots}
+    points = [
+        *_snapshot_points([pair for pair in tagged_snapshots if pair[0].kind is not Kind.IMAGE], manifests),
+        *_image_points(tagged_images, by_id, manifests),
+    ]
+    unclear.extend(_orphans(tagged_snapshots, tagged_images))
+    points.sort(key=lambda point: (point.source_time, point.id), reverse=True)
+    return Catalogue(place=place, points=tuple(points), unclear=tuple(unclear))
+
+
+def _read(
+    resources: Iterable[_R], *, place: Place, installation: str, unclear: list[Unclear]
+) -> list[tuple[PointTags, _R]]:
+    read = []
+    for resource in resources:
+        reason = None
+        if resource.owner != place.account:
+            reason = f"owned by {resource.owner}, not by {place.account}"
+        else:
+            try:
+                tags = read_tags(resource.tags, place=place)
+            except TagError as error:
+                reason = str(error)
+            else:
+                if tags.identity.installation != installation:
+                    reason = f"belongs to installation {tags.identity.installation}"
+        if reason is None:
+            read.append((tags, resource))
+        else:
+            unclear.append(Unclear(id=resource.id, reason=reason))
+    return read
+
+
+def _snapshot_points(
+    tagged: Sequence[tuple[PointTags, Snapshot]], manifests: Container[str]
+) -> Iterable[RecoveryPoint]:
+    groups: dict[tuple[str, int, datetime, bool], list[tuple[PointTags, Snapshot]]] = defaultdict(list)
+    for tags, snapshot in tagged:
+        source_time = tags.origin.source_time if tags.origin else snapshot.started_at
+        groups[tags.point, tags.attempt, source_time, tags.origin is not None].append((tags, snapshot))
+    for (_, _, source_time, is_copy), group in groups.items():
+        first_tags = min(group, key=lambda pair: pair[1].id)[0]
+        if is_copy:
+            members, leftovers = _one_copy_each(group)
+        else:
+            members, leftovers = tuple(sorted((snapshot for _, snapshot in group), key=lambda each: each.id)), ()
+        state, reason = _state_of_members(members, first_tags, manifests)
+        yield RecoveryPoint(
+            tags=first_tags,
+            source_time=source_time,
+            state=state,
+            reason=reason,
+            snapshots=members,
+            leftovers=leftovers,
+        )
+
+
+def _one_copy_each(
+    group: Sequence[tuple[PointTags, Snapshot]],
+) -> tuple[tuple[Snapshot, ...], tuple[Snapshot, ...]]:
+    """For each source snapshot its best copy (completed before pending before failed, then the earliest)."""
+    by_source: dict[str, list[Snapshot]] = defaultdict(list)
+    for tags, snapshot in group:
+        by_source[tags.origin.copy_of if tags.origin else snapshot.id].append(snapshot)
+    members, leftovers = [], []
+    for copies in by_source.values():
+        copies.sort(key=lambda copy: (_RANK.get(copy.state, _WORST), copy.started_at, copy.id))
+        members.append(copies[0])
+        leftovers.extend(copies[1:])
+    return tuple(sorted(members, key=lambda each: each.id)), tuple(leftovers)
+
+
+def _image_points(
+    tagged: Sequence[tuple[PointTags, Image]], snapshots: Mapping[SnapshotId, Snapshot], manifests: Container[str]
+) -> Iterable[RecoveryPoint]:
+    groups: dict[tuple[str, int, datetime, bool], list[tuple[PointTags, Image]]] = defaultdict(list)
+    for tags, image in tagged:
+        source_time = tags.origin.source_time if tags.origin else image.created_at
+        # Two source images of one attempt would be two sets; their names forbid it, their times would tell.
+        groups[tags.point, tags.attempt, source_time, tags.origin is not None].append((tags, image))
+    for (_, _, source_time, _), group in groups.items():
+        group.sort(key=lambda pair: (_RANK.get(pair[1].state, _WORST), pair[1].created_at, pair[1].id))
+        tags, image = group[0]
+        members = tuple(snapshots[each] for each in image.snapshots if each in snapshots)
+        state, reason = _state_of_image(image, members, tags, manifests)
+        yield RecoveryPoint(
+            tags=tags,
+            source_time=source_time,
+            state=state,
+            reason=reason,
+            snapshots=members,
+            image=image,
+            leftovers=tuple(each for _, each in group[1:]),
+        )
+
+
+def _state_of_image(
+    image: Image, members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]
+) -> tuple[PointState, str]:
+    if image.state in FAILED_IMAGE:
+        return PointState.FAILED, f"{image.id} is {image.state}: {image.state_message or 'EC2 gave no reason'}"
+    if image.state == "pending":
+        return PointState.PENDING, f"{image.id} is pending"
+    if image.state != "available":
+        return PointState.INCOMPLETE, f"{image.id} is {image.state}"
+    return _state_of_members(members, tags, manifests)
+
+
+def _state_of_members(
+    members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]
+) -> tuple[PointState, str]:
+    failed = [each for each in members if each.state in FAILED_SNAPSHOT]
+    if failed:
+        why = failed[0].state_message or "EC2 gave no reason"
+        return PointState.FAILED, f"{failed[0].id} is {failed[0].state}: {why}"
+    if any(each.state == "pending" for each in members):
+        return PointState.PENDING, f"{sum(each.state == 'pending' for each in members)} of {tags.members} are pending"
+    completed = sum(each.state == "completed" for each in members)
+    if completed != tags.members:
+        return PointState.INCOMPLETE, f"{completed} of {tags.members} snapshots are there and completed"
+    if manifest_key(tags) not in manifests:
+        return PointState.INCOMPLETE, f"manifest {manifest_key(tags)} is missing"
+    return PointState.COMPLETE, ""
+
+
+def _orphans(
+    snapshots: Sequence[tuple[PointTags, Snapshot]], images: Sequence[tuple[PointTags, Image]]
+) -> Iterable[Unclear]:
+    """Snapshots that were made for an image which is not there."""
+    referenced = {snapshot for _, image in images for snapshot in image.snapshots}
+    # A pending image does not show its snapshots yet.
+    unfinished = {(tags.point, tags.attempt) for tags, image in images if not image.snapshots}
+    for tags, snapshot in snapshots:
+        if tags.kind is not Kind.IMAGE or snapshot.id in referenced or (tags.point, tags.attempt) in unfinished:
+            continue
+        yield Unclear(id=snapshot.id, reason=f"it was made for an image of {tags.point}, which is not there")
+
+
+_RANK = {"completed": 0, "available": 0, "pending": 1}
+_WORST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """The job's point is there, or on its way: nothing is to be created."""
+
+    point: RecoveryPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """The job's point is to be created, in this attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Every attempt at the job's point has failed."""
+
+    reason: str
+
+
+MAX_ATTEMPTS = 5
+CONSISTENCY_DELAY = timedelta(minutes=10)
+"""How long a created snapshot may stay invisible to a describe; EC2 advises to back off up to five minutes.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+
+def next_attempt(existing: Sequence[RecoveryPoint], *, now: datetime) -> Adopt | Create | GiveUp:
+    """What is to be done for a job of whose point these sets exist, before anything is created."""
+    alive = [
+        point
+        for point in existing
+        if point.state in (PointState.COMPLETE, PointState.PENDING)
+        # A member that EC2 does not show yet looks like one that is gone; only time tells them apart.
+        or (point.state is PointState.INCOMPLETE and now - point.source_time < CONSISTENCY_DELAY)
+    ]
+    if alive:
+        return Adopt(point=min(alive, key=lambda point: (not point.is_complete, point.source_time, point.id)))
+    attempt = max((point.tags.attempt for point in existing), default=0) + 1
+    if attempt > MAX_ATTEMPTS:
+        last = max(existing, key=lambda point: point.tags.attempt)
+        return GiveUp(reason=f"{MAX_ATTEMPTS} attempts have failed, the last one: {last.reason}")
+    return Create(attempt=attempt)

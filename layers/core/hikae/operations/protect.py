@@ -1,0 +1,133 @@
+"""Carry out one job: make its recovery point, exactly once.
+
+The identity of the point is deterministic and in the tags of the creating call. What is there is adopted, what has
+failed is made again as the next attempt, and what nobody knows about is looked up again when the job comes back.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from hikae.domain import naming
+from hikae.domain.model import Job, Kind, PointTags
+from hikae.domain.points import Adopt, GiveUp, assemble, next_attempt
+from hikae.ports import Creator, Documents, Holdings, NotFound, Outcome, Refused, Source, Sources, Status
+
+MANIFEST_VERSION = 1
+
+
+def snapshot_volumes(  # noqa: PLR0913 - one keyword per port
+    job: Job, *, holdings: Holdings, sources: Sources, creator: Creator, manifests: Documents, now: datetime
+) -> Outcome:
+    """Start the snapshot set of the job's instance, or the snapshot of its detached volume.
+
+    Raises:
+        Throttled, LimitReached, Ambiguous: the job is to come back later; nothing was done that it would not find.
+    """
+
+    def create(source: Source, tags: PointTags) -> tuple[str, ...]:
+        written = naming.write_tags(tags, carried=source.tags)
+        if job.kind is Kind.SNAPSHOT:
+            return (creator.create_snapshot(job.identity.resource, written, _description(job)),)
+        return tuple(creator.create_snapshots(job.identity.resource, written, _description(job)))
+
+    return _protect(job, create, holdings=holdings, sources=sources, manifests=manifests, now=now)
+
+
+def build_image(  # noqa: PLR0913 - one keyword per port
+    job: Job, *, holdings: Holdings, sources: Sources, creator: Creator, manifests: Documents, now: datetime
+) -> Outcome:
+    """Start the image of the job's instance, rebooting it only where the plan says so.
+
+    Raises:
+        Throttled, LimitReached, Ambiguous: the job is to come back later; nothing was done that it would not find.
+    """
+
+    def create(source: Source, tags: PointTags) -> tuple[str, ...]:
+        written = naming.write_tags(tags, carried=source.tags)
+        name = naming.image_name(tags)
+        return (creator.create_image(job.identity.resource, name, written, _description(job), reboot=job.reboot),)
+
+    return _protect(job, create, holdings=holdings, sources=sources, manifests=manifests, now=now)
+
+
+def _protect(  # noqa: PLR0913 - one keyword per port
+    job: Job,
+    create: Callable[[Source, PointTags], tuple[str, ...]],
+    *,
+    holdings: Holdings,
+    sources: Sources,
+    manifests: Documents,
+    now: datetime,
+) -> Outcome:
+    point = naming.point_id(job.identity)
+    outcome = Outcome(resource=job.identity.resource, status=Status.FAILED, point=point)
+    if now > job.deadline:
+        deadline = naming.format_time(job.deadline)
+        return replace(outcome, status=Status.MISSED, reason=f"its deadline {deadline} has passed")
+    catalogue = assemble(
+        place=holdings.place,
+        installation=job.identity.installation,
+        snapshots=holdings.snapshots(point=point),
+        images=holdings.images(point=point) if job.kind is Kind.IMAGE else (),
+        manifests=Anything(),
+    )
+    decision = next_attempt(catalogue.points, now=now)
+    if isinstance(decision, Adopt):
+        ids = tuple(decision.point.resource_ids)
+        return replace(outcome, status=Status.ADOPTED, reason=f"it is {decision.point.state}", created=ids)
+    if isinstance(decision, GiveUp):
+        return replace(outcome, reason=decision.reason)
+    try:
+        source = sources.inspect(job)
+        tags = naming.tags_of_job(
+            job,
+            attempt=decision.attempt,
+            members=len(source.volumes),
+            volume=job.identity.resource if job.kind is Kind.SNAPSHOT else None,
+        )
+        manifests.write(naming.manifest_key(tags), _manifest(job, tags, source, now))
+        created = create(source, tags)
+    except NotFound as error:
+        return replace(outcome, reason=f"it is not there any more ({error})")
+    except Refused as error:
+        return replace(outcome, reason=str(error))
+    if job.kind is Kind.SNAPSHOT_SET and len(created) != len(source.volumes):
+        # The set can never become complete; it is named here, and made again once it is clear that none is hidden.
+        reason = f"EC2 made {len(created)} snapshots, the instance had {len(source.volumes)} volumes a moment before"
+        return replace(outcome, reason=reason, created=created)
+    return replace(outcome, status=Status.CREATED, created=created)
+
+
+class Anything:
+    """The manifests of a look-up: whether one is there does not change what is to be created."""
+
+    def __contains__(self, _: object) -> bool:
+        """It is there."""
+        return True
+
+
+def _manifest(job: Job, tags: PointTags, source: Source, now: datetime) -> Mapping[str, Any]:
+    identity = job.identity
+    return {
+        "version": MANIFEST_VERSION,
+        "point": tags.point,
+        "attempt": tags.attempt,
+        "installation": identity.installation,
+        "account": identity.place.account,
+        "region": identity.place.region,
+        "plan": identity.plan,
+        "rule": identity.rule,
+        "slot": naming.format_time(identity.slot),
+        "resource": identity.resource,
+        "kind": tags.kind.value,
+        "members": tags.members,
+        "written_at": naming.format_time(now),
+        "source": dict(source.description),
+    }
+
+
+def _description(job: Job) -> str:
+    identity = job.identity
+    return f"hikae {identity.plan}/{identity.rule} {naming.format_time(identity.slot)} of {identity.resource}"

@@ -1,0 +1,281 @@
+"""What operations need from the outside: a few Protocols, and the errors that their implementations may raise."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from hikae.domain.model import (
+    Image,
+    ImageId,
+    Instance,
+    Job,
+    Place,
+    ResourceId,
+    Snapshot,
+    SnapshotId,
+    Volume,
+)
+from hikae.domain.plan import Plan, Problem
+
+
+class PortError(Exception):
+    """What the outside answered, translated: `code` is the service's own word, `resource` what it was about."""
+
+    def __init__(self, message: str, *, code: str = "", resource: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.resource = resource
+
+
+class Throttled(PortError):  # noqa: N818 - named after what happened
+    """The call was refused for its rate and did not happen; it can be sent again."""
+
+
+class LimitReached(PortError):  # noqa: N818
+    """The call was refused because too much is under way and did not happen; it can be sent later."""
+
+
+class Ambiguous(PortError):  # noqa: N818
+    """Nobody knows whether the call happened. Look before sending it again."""
+
+
+class Refused(PortError):  # noqa: N818
+    """The call did not happen, and will not happen as it stands."""
+
+
+class NotFound(Refused):
+    """What the call is about does not exist (or not yet, or no longer)."""
+
+
+class InUse(Refused):
+    """What was to be deleted is needed by something else."""
+
+
+class Unreachable(PortError):  # noqa: N818
+    """The place could not be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenPlan:
+    """A plan that cannot be read; the others are carried out all the same."""
+
+    key: str
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        """The file and all that is wrong with it."""
+        return f"{self.key}: {'; '.join(str(problem) for problem in self.problems)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """The plans of a site."""
+
+    readable: tuple[Plan, ...] = ()
+    broken: tuple[BrokenPlan, ...] = ()
+
+    def find(self, name: str) -> Plan | None:
+        """The plan of this name."""
+        return next((plan for plan in self.readable if plan.name == name), None)
+
+
+class PlanStore(Protocol):
+    """The plans that a site's administrator has applied."""
+
+    def load(self) -> Plans:
+        """All of them; one that cannot be read is among the broken ones."""
+
+
+class Fleet(Protocol):
+    """The instances and volumes of one place."""
+
+    @property
+    def place(self) -> Place:
+        """The account and Region."""
+
+    def instances(self) -> Iterator[Instance]:
+        """Every instance, terminated ones included as long as EC2 shows them."""
+
+    def detached_volumes(self) -> Iterator[Volume]:
+        """Every volume that is attached to nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A resource right before it is backed up: how many snapshots a point of it has, its tags, how to rebuild it."""
+
+    resource: ResourceId
+    volumes: tuple[str, ...]
+    tags: Mapping[str, str]
+    description: Mapping[str, Any]
+
+
+class Sources(Protocol):
+    """Looks at the one resource of a job."""
+
+    def inspect(self, job: Job) -> Source:
+        """What the job's resource is now.
+
+        Raises:
+            NotFound: it does not exist.
+            Refused: it exists and cannot be backed up this way; the message says why.
+        """
+
+
+class Holdings(Protocol):
+    """The snapshots and images of one place, as its EC2 describes them."""
+
+    @property
+    def place(self) -> Place:
+        """The account and Region."""
+
+    def snapshots(self, **tags: str) -> Iterator[Snapshot]:
+        """The account's own snapshots that carry all these `hikae:` tags.
+
+        Raises:
+            Unreachable: the Region does not answer.
+        """
+
+    def images(self, **tags: str) -> Iterator[Image]:
+        """The account's own images that carry all these `hikae:` tags; without any, all of its own images.
+
+        Raises:
+            Unreachable: the Region does not answer.
+        """
+
+    def pending_snapshots(self) -> Iterator[Snapshot]:
+        """Every pending snapshot of the account in the Region, whoever started it."""
+
+    def pending_images(self) -> Iterator[Image]:
+        """Every pending image of the account in the Region, whoever started it."""
+
+
+class Creator(Protocol):
+    """Starts snapshots and images at a primary site. None of the calls has a client token: each is sent once.
+
+    Every method raises Throttled, LimitReached, Refused or Ambiguous.
+    """
+
+    def create_snapshots(self, instance: ResourceId, tags: Mapping[str, str], description: str) -> list[SnapshotId]:
+        """One snapshot of each EBS volume of the instance, all of the same instant."""
+
+    def create_snapshot(self, volume: ResourceId, tags: Mapping[str, str], description: str) -> SnapshotId:
+        """A snapshot of one volume."""
+
+    def create_image(
+        self, instance: ResourceId, name: str, tags: Mapping[str, str], description: str, *, reboot: bool
+    ) -> ImageId:
+        """An image of the instance, its snapshots under the same tags."""
+
+
+class Copier(Protocol):
+    """Starts copies at a recovery site, encrypted with its key.
+
+    Every method raises Throttled, LimitReached, Refused or Ambiguous.
+    """
+
+    def copy_snapshot(
+        self, snapshot: SnapshotId, source: Place, tags: Mapping[str, str], description: str
+    ) -> SnapshotId:
+        """A copy of the snapshot."""
+
+    def copy_image(  # noqa: PLR0913 - what EC2 asks for
+        self, image: ImageId, source: Place, name: str, token: str, tags: Mapping[str, str], description: str
+    ) -> ImageId:
+        """A copy of the image and its snapshots; calls with the same token make one."""
+
+
+class Remover(Protocol):
+    """Deletes snapshots and images. What is gone already is deleted.
+
+    Every method raises Throttled, InUse, Refused or Ambiguous.
+    """
+
+    def delete_snapshot(self, snapshot: SnapshotId) -> None:
+        """Delete one snapshot."""
+
+    def deregister_image(self, image: ImageId) -> Mapping[SnapshotId, str]:
+        """Deregister an image with its snapshots; returns the snapshots that stay, each with the reason."""
+
+
+class Documents(Protocol):
+    """JSON documents in a site's bucket: manifests and the inventory."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below a prefix.
+
+        Raises:
+            Unreachable: the bucket does not answer.
+        """
+
+    def read(self, key: str) -> dict[str, Any]:
+        """The document.
+
+        Raises:
+            NotFound: there is none.
+            Refused: it is not JSON.
+        """
+
+    def write(self, key: str, document: Mapping[str, Any]) -> None:
+        """Store the document, in place of what was there."""
+
+
+class JobQueue(Protocol):
+    """Where jobs wait for a worker."""
+
+    def send(self, jobs: Iterable[Job]) -> int:
+        """Hand over all jobs and return how many; raises if a single one was not accepted."""
+
+
+class SlotLedger(Protocol):
+    """Which slot of a rule was dispatched last: only so that missed slots can be told, never to decide what exists."""
+
+    def last(self, plan: str, rule: str) -> datetime | None:
+        """The newest slot all of whose jobs were accepted."""
+
+    def mark(self, plan: str, rule: str, slot: datetime, *, now: datetime) -> None:
+        """Remember that the last job of `slot` was accepted."""
+
+
+class RecentCopies(Protocol):
+    """The copies that were asked for in the last minutes, which EC2 may not show yet. Only the broker writes here."""
+
+    def started(self, *, now: datetime) -> set[str]:
+        """The names of those that are not older than the consistency delay."""
+
+    def remember(self, name: str, *, now: datetime) -> None:
+        """Write down a copy, before it is asked for."""
+
+    def forget(self, name: str) -> None:
+        """Strike out a copy that EC2 has refused to start."""
+
+
+class Status(StrEnum):
+    """How an item ended."""
+
+    CREATED = "created"
+    ADOPTED = "adopted"
+    DELETED = "deleted"
+    KEPT = "kept"
+    SKIPPED = "skipped"
+    LATER = "later"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one resource, point or plan, with the reason where there is something to explain."""
+
+    resource: str
+    status: Status
+    reason: str = ""
+    point: str = ""
+    created: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a person has to hear of it."""
+        return self.status in (Status.FAILED, Status.MISSED)
