@@ -182,7 +182,7 @@ class Copier(Protocol):
         """A copy of the snapshot."""
 
     def copy_image(  # noqa: PLR0913 - what EC2 asks for
-        self, image: ImageId, source: Place, name: str, token: str, tags: Mapping[str, str], description: str
+        self, image: ImageId, source: Place, *, name: str, token: str, tags: Mapping[str, str], description: str
     ) -> ImageId:
         """A copy of the image and its snapshots; calls with the same token make one."""
 

@@ -162,7 +162,7 @@ def _objections(
 def _objections_to(resource: Snapshot | Image, point: RecoveryPoint, surroundings: Surroundings) -> Iterable[str]:
     if HOLD in resource.tags:
         yield f"{resource.id} is on hold"
-    own = {point.image.id} if point.image else set()
+    own: set[str] = {point.image.id} if point.image else set()
     own.update(each.id for each in point.leftovers)
     for referrer in sorted(surroundings.references.get(resource.id, frozenset()) - own):
         yield f"{resource.id} is referenced by {referrer}"

@@ -52,7 +52,7 @@ def build_image(  # noqa: PLR0913 - one keyword per port
     return _protect(job, create, holdings=holdings, sources=sources, manifests=manifests, now=now)
 
 
-def _protect(  # noqa: PLR0913 - one keyword per port
+def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own; one keyword per port
     job: Job,
     create: Callable[[Source, PointTags], tuple[str, ...]],
     *,

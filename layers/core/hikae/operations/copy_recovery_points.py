@@ -1,0 +1,294 @@
+"""The copy broker: bring the recovery site level with what is wanted there.
+
+Nothing that wakes it is believed. It compares what exists in both places, and starts the copies that are missing, most
+RPO at risk first, never more at a time than the limit allows, counting everybody's.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from hikae.domain import naming
+from hikae.domain.model import CopyOrigin, Image, Kind, Place, PointTags, RecoveryPoint, Snapshot, Unclear, Verdict
+from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT, MAX_ATTEMPTS, Catalogue, assemble
+from hikae.domain.replication import CopyPolicy, plan_replication
+from hikae.ports import (
+    Ambiguous,
+    BrokenPlan,
+    Copier,
+    Documents,
+    Holdings,
+    LimitReached,
+    NotFound,
+    Outcome,
+    Plans,
+    PlanStore,
+    PortError,
+    RecentCopies,
+    Refused,
+    Status,
+    Throttled,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSite:
+    """A primary site, as the recovery site sees it: what it holds, and its bucket."""
+
+    holdings: Holdings
+    documents: Documents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyLimits:
+    """The most copies that may be in flight in the account and Region, whoever started them."""
+
+    snapshots: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """What one run of the broker found and did."""
+
+    outcomes: tuple[Outcome, ...]
+    verdicts: tuple[Verdict, ...]
+    unclear: tuple[Unclear, ...]
+    broken_plans: tuple[BrokenPlan, ...]
+    in_flight: int
+    wanted: int
+
+
+def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
+    *,
+    installation: str,
+    plans: PlanStore,
+    primaries: Iterable[SourceSite],
+    holdings: Holdings,
+    documents: Documents,
+    copier: Copier,
+    recent: RecentCopies,
+    limits: CopyLimits,
+    now: datetime,
+) -> Copying:
+    """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other."""
+    loaded = plans.load()
+    here = _catalogue(installation, holdings, documents)
+    outcomes: list[Outcome] = []
+    sources: list[RecoveryPoint] = []
+    unclear = list(here.unclear)
+    sites: dict[Place, SourceSite] = {}
+    for site in primaries:
+        place = site.holdings.place
+        try:
+            found = _catalogue(installation, site.holdings, site.documents)
+            _pull_inventory(place, site.documents, documents)
+        except PortError as error:
+            outcomes.append(Outcome(resource=str(place), status=Status.FAILED, reason=f"cannot be read: {error}"))
+            continue
+        sites[place] = site
+        sources.extend(point for point in found.points if not point.is_copy)
+        unclear.extend(found.unclear)
+    decided = plan_replication(
+        sources=sources, copies=here.points, policies=copy_policies(loaded, holdings.place), now=now
+    )
+    broker = _Broker(
+        holdings=holdings, documents=documents, copier=copier, recent=recent, limits=limits, copies=here.points, now=now
+    )
+    for point in decided.wanted:
+        outcomes.extend(broker.copy(point, sites[point.tags.identity.place].documents))
+    return Copying(
+        outcomes=tuple(outcomes),
+        verdicts=decided.verdicts,
+        unclear=tuple(unclear),
+        broken_plans=loaded.broken,
+        in_flight=broker.in_flight,
+        wanted=len(decided.wanted),
+    )
+
+
+def copy_policies(plans: Plans, place: Place) -> dict[tuple[str, str], CopyPolicy]:
+    """What the plans of the site at `place` keep of copies there, by (plan, rule)."""
+    policies = {}
+    for plan in plans.readable:
+        for rule in plan.rules:
+            copy = rule.copy_to(place.region)
+            if copy is not None:
+                policies[plan.name, rule.name] = CopyPolicy(
+                    retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo
+                )
+    return policies
+
+
+def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> Catalogue:
+    # Points before manifests: a manifest is written before its point, so none of those found can lack one by timing.
+    snapshots = list(holdings.snapshots(installation=installation))
+    images = list(holdings.images(installation=installation))
+    return assemble(
+        place=holdings.place,
+        installation=installation,
+        snapshots=snapshots,
+        images=images,
+        manifests=set(documents.keys("manifests/")),
+    )
+
+
+def _pull_inventory(place: Place, source: Documents, destination: Documents) -> None:
+    key = naming.inventory_key(place)
+    try:
+        document = source.read(key)
+    except NotFound:
+        return  # a primary that has not ticked yet
+    destination.write(key, document)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Broker:
+    """Starts copies, one run long, within the limits."""
+
+    holdings: Holdings
+    documents: Documents
+    copier: Copier
+    recent: RecentCopies
+    limits: CopyLimits
+    copies: Sequence[RecoveryPoint]
+    now: datetime
+    _snapshots_of: dict[str, list[Snapshot]] = field(default_factory=dict)
+    _images_of: dict[str, list[Image]] = field(default_factory=dict)
+    _recent: set[str] = field(default_factory=set)
+    _snapshots_in_flight: int = 0
+    _images_in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        for point in self.copies:
+            copies = (*((point.image,) if point.image else point.snapshots), *point.leftovers)
+            for copy in copies:
+                origin = copy.tags.get(naming.COPY_OF, "")
+                if isinstance(copy, Image):
+                    self._images_of.setdefault(origin, []).append(copy)
+                else:
+                    self._snapshots_of.setdefault(origin, []).append(copy)
+        self._recent = self.recent.started(now=self.now)
+        pending_snapshots = [each for each in self.holdings.pending_snapshots() if each.is_copy]
+        pending_images = list(self.holdings.pending_images())
+        # An image's copy brings pending snapshots of its own, which count against the images' limit, not this one.
+        self._snapshots_in_flight = sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)
+        self._images_in_flight = len(pending_images)
+        visible = {
+            _name_of(copy.tags.get(naming.COPY_OF, ""), int(copy.tags.get(naming.COPY_ATTEMPT, "1")))
+            for copies in (*self._snapshots_of.values(), *self._images_of.values())
+            for copy in copies
+        }
+        for name in self._recent - visible:
+            if name.startswith("ami-"):
+                self._images_in_flight += 1
+            else:
+                self._snapshots_in_flight += 1
+
+    @property
+    def in_flight(self) -> int:
+        return self._snapshots_in_flight + self._images_in_flight
+
+    def copy(self, point: RecoveryPoint, manifests: Documents) -> list[Outcome]:
+        """Start what is missing of one point's copy."""
+        missing = self._missing(point)
+        tasks: list[tuple[Snapshot | Image, int]] = []
+        outcomes: list[Outcome] = []
+        for member, attempt in missing:
+            if attempt > MAX_ATTEMPTS:
+                reason = f"{MAX_ATTEMPTS} attempts to copy it have failed: {self._last_message(member)}"
+                outcomes.append(_outcome(member, point, Status.FAILED, reason))
+            else:
+                tasks.append((member, attempt))
+        if not tasks:
+            return outcomes
+        try:
+            self._pull_manifest(point, manifests)
+        except PortError as error:
+            reason = f"its manifest cannot be pulled: {error}"
+            return [*outcomes, *(_outcome(member, point, Status.FAILED, reason) for member, _ in tasks)]
+        return [*outcomes, *(self._start(member, attempt, point) for member, attempt in tasks)]
+
+    def _missing(self, point: RecoveryPoint) -> Iterable[tuple[Snapshot | Image, int]]:
+        """The members that no copy, finished or under way, stands for, each with the attempt that is due."""
+        members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
+        failed_states = FAILED_IMAGE if point.image else FAILED_SNAPSHOT
+        for member in members:
+            copies: Sequence[Snapshot | Image] = self._copies_of(member)
+            if any(copy.state not in failed_states for copy in copies):
+                continue
+            attempt = max((int(copy.tags[naming.COPY_ATTEMPT]) for copy in copies), default=0) + 1
+            if _name_of(member.id, attempt) not in self._recent:
+                yield member, attempt
+
+    def _copies_of(self, member: Snapshot | Image) -> Sequence[Snapshot | Image]:
+        if isinstance(member, Image):
+            return self._images_of.get(member.id, [])
+        return self._snapshots_of.get(member.id, [])
+
+    def _last_message(self, member: Snapshot | Image) -> str:
+        copies = sorted(self._copies_of(member), key=lambda copy: int(copy.tags[naming.COPY_ATTEMPT]))
+        return f"{copies[-1].id} is {copies[-1].state}: {copies[-1].state_message or 'EC2 gave no reason'}"
+
+    def _pull_manifest(self, point: RecoveryPoint, manifests: Documents) -> None:
+        key = naming.manifest_key(point.tags)
+        self.documents.write(key, manifests.read(key))
+
+    def _start(self, member: Snapshot | Image, attempt: int, point: RecoveryPoint) -> Outcome:
+        if self._is_full(member):
+            return _outcome(member, point, Status.LATER, "as many copies are in flight as are allowed")
+        name = _name_of(member.id, attempt)
+        origin = CopyOrigin(copy_of=member.id, source_time=point.source_time, attempt=attempt)
+        tags = replace(_tags_of(member, point), origin=origin)
+        self.recent.remember(name, now=self.now)
+        try:
+            created = self._call(member, tags, point.tags.identity.place)
+        except (Throttled, LimitReached) as error:
+            self.recent.forget(name)
+            return _outcome(member, point, Status.LATER, str(error))
+        except Refused as error:
+            self.recent.forget(name)
+            return _outcome(member, point, Status.FAILED, str(error))
+        except Ambiguous as error:
+            # It stays in the list of recent copies: only after the consistency delay can EC2 be believed about it.
+            self._count(member)
+            return _outcome(member, point, Status.LATER, f"nobody knows whether it was started: {error}")
+        self._count(member)
+        return replace(_outcome(member, point, Status.CREATED, ""), created=(created,))
+
+    def _call(self, member: Snapshot | Image, tags: PointTags, source: Place) -> str:
+        written = naming.write_tags(tags, carried=member.tags)
+        description = f"hikae copy of {member.id} from {source.region}"
+        if isinstance(member, Image):
+            name = naming.image_name(tags)
+            token = naming.copy_token(name, destination=self.holdings.place)
+            return self.copier.copy_image(
+                member.id, source, name=name, token=token, tags=written, description=description
+            )
+        return self.copier.copy_snapshot(member.id, source, written, description)
+
+    def _is_full(self, member: Snapshot | Image) -> bool:
+        if isinstance(member, Image):
+            return self._images_in_flight >= self.limits.images
+        return self._snapshots_in_flight >= self.limits.snapshots
+
+    def _count(self, member: Snapshot | Image) -> None:
+        if isinstance(member, Image):
+            self._images_in_flight += 1
+        else:
+            self._snapshots_in_flight += 1
+
+
+def _tags_of(member: Snapshot | Image, point: RecoveryPoint) -> PointTags:
+    """The tags of a member's copy; a snapshot's names the volume, which EC2 replaces by an arbitrary id in copies."""
+    if isinstance(member, Image):
+        return point.tags
+    return replace(point.tags, volume=member.volume_id)
+
+
+def _name_of(source: str, attempt: int) -> str:
+    return f"{source}/{attempt}"
+
+
+def _outcome(member: Snapshot | Image, point: RecoveryPoint, status: Status, reason: str) -> Outcome:
+    return Outcome(resource=member.id, status=status, reason=reason, point=point.tags.point)

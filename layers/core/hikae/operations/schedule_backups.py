@@ -1,0 +1,214 @@
+"""The tick: find out what is due, send its jobs, publish what is protected.
+
+Sending a job twice is harmless, losing one is not: a slot counts as dispatched only when its last job was accepted,
+and until its window closes every tick sends again the jobs that have no point yet.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hikae.domain import naming, schedule
+from hikae.domain.model import Instance, Job, Kind, Place, PointIdentity, PointState, Volume
+from hikae.domain.plan import Plan, Rule
+from hikae.domain.points import assemble
+from hikae.domain.schedule import DueSlot
+from hikae.domain.selection import Selected, Unprotectable, choose_instance, choose_volume
+from hikae.operations.protect import Anything
+from hikae.ports import BrokenPlan, Documents, Fleet, Holdings, JobQueue, Outcome, Plans, PlanStore, SlotLedger, Status
+
+INVENTORY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOutcome:
+    """What the tick made of one rule."""
+
+    plan: str
+    rule: str
+    slot: datetime | None
+    jobs_sent: int
+    points_there: int
+    missed: tuple[datetime, ...]
+    unprotectable: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one tick did."""
+
+    rules: tuple[RuleOutcome, ...]
+    broken_plans: tuple[BrokenPlan, ...]
+
+    @property
+    def jobs_sent(self) -> int:
+        """How many jobs were handed to the queues."""
+        return sum(rule.jobs_sent for rule in self.rules)
+
+    @property
+    def missed(self) -> int:
+        """How many slots have passed without being dispatched."""
+        return sum(len(rule.missed) for rule in self.rules)
+
+
+def schedule_backups(  # noqa: PLR0913 - one keyword per port
+    *,
+    installation: str,
+    plans: PlanStore,
+    fleet: Fleet,
+    holdings: Holdings,
+    queues: Mapping[Kind, JobQueue],
+    ledger: SlotLedger,
+    inventory: Documents,
+    now: datetime,
+) -> Tick:
+    """Send the jobs that are due at `now` and publish the inventory. A plan that cannot be read stops no other."""
+    loaded = plans.load()
+    instances = list(fleet.instances()) if loaded.readable else []
+    volumes = list(fleet.detached_volumes()) if loaded.readable else []
+    outcomes: list[RuleOutcome] = []
+    protected: list[dict[str, Any]] = []
+    for plan in loaded.readable:
+        for rule in plan.rules:
+            selected, unprotectable = _choose(plan, rule, instances, volumes)
+            protected.extend(_inventory_rows(plan, rule, selected, unprotectable))
+            outcomes.append(
+                _dispatch(
+                    plan,
+                    rule,
+                    selected,
+                    unprotectable,
+                    installation=installation,
+                    holdings=holdings,
+                    queues=queues,
+                    ledger=ledger,
+                    now=now,
+                )
+            )
+    _publish(installation, fleet.place, loaded, protected, inventory, now)
+    return Tick(rules=tuple(outcomes), broken_plans=loaded.broken)
+
+
+def _choose(
+    plan: Plan, rule: Rule, instances: Iterable[Instance], volumes: Iterable[Volume]
+) -> tuple[list[Selected], list[Unprotectable]]:
+    choices = [
+        *(choose_instance(plan.selection, rule, instance) for instance in instances),
+        *(choose_volume(plan.selection, rule, volume) for volume in volumes),
+    ]
+    selected = [choice for choice in choices if isinstance(choice, Selected)]
+    return selected, [choice for choice in choices if isinstance(choice, Unprotectable)]
+
+
+def _dispatch(  # noqa: PLR0913 - one keyword per port
+    plan: Plan,
+    rule: Rule,
+    selected: Sequence[Selected],
+    unprotectable: Sequence[Unprotectable],
+    *,
+    installation: str,
+    holdings: Holdings,
+    queues: Mapping[Kind, JobQueue],
+    ledger: SlotLedger,
+    now: datetime,
+) -> RuleOutcome:
+    due = schedule.newest_due(rule.schedule, timezone=plan.timezone, start_window=rule.start_window, now=now)
+    jobs: list[Job] = []
+    there: set[str] = set()
+    missed: list[datetime] = []
+    if due is not None:
+        last = ledger.last(plan.name, rule.name)
+        missed = schedule.missed(rule.schedule, timezone=plan.timezone, last=last, newest=due.slot)
+        there = _points_of_slot(due.slot, installation=installation, rule=rule, holdings=holdings)
+        candidates = _jobs(plan, rule, due, selected, installation=installation, place=holdings.place)
+        jobs = [job for job in candidates if naming.point_id(job.identity) not in there]
+        for kind, queue in queues.items():
+            queue.send([job for job in jobs if job.kind is kind])
+        if last is None or last < due.slot:
+            ledger.mark(plan.name, rule.name, due.slot, now=now)
+    return RuleOutcome(
+        plan=plan.name,
+        rule=rule.name,
+        slot=due.slot if due else None,
+        jobs_sent=len(jobs),
+        points_there=len(selected) - len(jobs) if due else 0,
+        missed=tuple(missed),
+        unprotectable=tuple(
+            Outcome(resource=each.resource, status=Status.FAILED, reason=each.reason) for each in unprotectable
+        ),
+    )
+
+
+def _points_of_slot(slot: datetime, *, installation: str, rule: Rule, holdings: Holdings) -> set[str]:
+    """The points of a slot that are there or on their way; a failed one needs its job again."""
+    when = naming.format_time(slot)
+    catalogue = assemble(
+        place=holdings.place,
+        installation=installation,
+        snapshots=holdings.snapshots(installation=installation, slot=when),
+        images=holdings.images(installation=installation, slot=when) if rule.protect == "image" else (),
+        manifests=Anything(),
+    )
+    return {
+        point.tags.point
+        for point in catalogue.points
+        if not point.is_copy and point.state in (PointState.COMPLETE, PointState.PENDING)
+    }
+
+
+def _jobs(  # noqa: PLR0913 - the parts of an identity
+    plan: Plan, rule: Rule, due: DueSlot, selected: Iterable[Selected], *, installation: str, place: Place
+) -> Iterable[Job]:
+    for each in selected:
+        identity = PointIdentity(
+            installation=installation,
+            place=place,
+            plan=plan.name,
+            rule=rule.name,
+            slot=due.slot,
+            resource=each.resource,
+        )
+        yield Job(
+            identity=identity,
+            kind=each.kind,
+            deadline=due.deadline,
+            consistency=rule.consistency,
+            reboot=rule.reboot,
+        )
+
+
+def _inventory_rows(
+    plan: Plan, rule: Rule, selected: Iterable[Selected], unprotectable: Iterable[Unprotectable]
+) -> Iterable[dict[str, Any]]:
+    shared = {
+        "plan": plan.name,
+        "rule": rule.name,
+        "destinations": [copy.region for copy in rule.copies],
+        "rpo_seconds": int(rule.objectives.rpo.total_seconds()) if rule.objectives.rpo else None,
+        "rto_seconds": int(rule.objectives.rto.total_seconds()) if rule.objectives.rto else None,
+    }
+    for each in selected:
+        yield {"resource": each.resource, "kind": each.kind.value, "unprotectable": None, **shared}
+    for other in unprotectable:
+        yield {"resource": other.resource, "kind": None, "unprotectable": other.reason, **shared}
+
+
+def _publish(  # noqa: PLR0913, PLR0917 - the parts of the document
+    installation: str,
+    place: Place,
+    loaded: Plans,
+    protected: list[dict[str, Any]],
+    inventory: Documents,
+    now: datetime,
+) -> None:
+    document = {
+        "version": INVENTORY_VERSION,
+        "installation": installation,
+        "account": place.account,
+        "region": place.region,
+        "published_at": naming.format_time(now),
+        "broken_plans": [str(broken) for broken in loaded.broken],
+        "resources": protected,
+    }
+    inventory.write(naming.inventory_key(place), document)
