@@ -1,0 +1,96 @@
+"""What every backend and every response of the twin builds on."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import moto.ec2.urls
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import DryRunClientError, InvalidInstanceIdError
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.instances import Instance
+from moto.ec2.responses import EC2Response
+
+from local.twin.clock import Action, Timer
+from local.twin.events import Event
+from local.twin.world import World, current_world
+
+
+class CoreBackend(EC2Backend):
+    """EC2 of one account in one Region, with the shared world at hand."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._instances_by_id: dict[str, Instance] = {}
+        super().__init__(region_name, account_id)
+
+    @property
+    def world(self) -> World:
+        return current_world()
+
+    @property
+    def now(self) -> datetime:
+        return self.world.clock.now()
+
+    def call_later(self, delay: timedelta, action: Action, *, is_locked: bool = True) -> Timer:
+        """Run `action` after `delay` of EC2's time."""
+        return self.world.clock.call_later(delay, action, is_locked=is_locked)
+
+    def send_event(self, event: Event) -> None:
+        """Send `event` from this account and Region, now."""
+        self.world.events.send(event, account_id=self.account_id, region=self.region_name, at=self.now)
+
+    def in_region(self, region: str) -> "CoreBackend":
+        """The same account's EC2 in another Region."""
+        backend = ec2_backends[self.account_id][region]
+        assert isinstance(backend, CoreBackend)
+        return backend
+
+    def get_instance(self, instance_id: str) -> Instance:
+        """The instance, found by id without walking through all reservations as moto does."""
+        if instance_id not in self._instances_by_id:
+            for reservation in list(self.reservations.values()):
+                for instance in reservation.instances:
+                    self._instances_by_id.setdefault(instance.id, instance)
+        if instance_id not in self._instances_by_id:
+            raise InvalidInstanceIdError(instance_id)
+        return self._instances_by_id[instance_id]
+
+    @property
+    def _url_module(self) -> Any:
+        return moto.ec2.urls
+
+    def _load_amis(self) -> None:
+        """Start without moto's 1,301 stock images."""
+
+
+class CoreResponse(EC2Response):
+    """One request: under the clock's lock, logged, and with DryRun for every operation that knows it."""
+
+    _error: str | None = None
+
+    def call_action(self) -> Any:
+        world = current_world()
+        with world.clock.lock:
+            status, headers, body = self._refuse_dry_run() if self._get_param("DryRun") else super().call_action()
+            world.calls.record(
+                at=world.clock.now(),
+                account_id=self.current_account,
+                region=self.region,
+                action=self._get_action(),
+                parameters=self.params,
+                error=self._error,
+            )
+        return status, headers, body
+
+    def _refuse_dry_run(self) -> Any:
+        status, headers, body = self.serialized(ActionResult(DryRunClientError()))
+        return status, *self._enrich_response(headers, body)
+
+    def serialized(self, action_result: ActionResult) -> Any:
+        if isinstance(action_result.result, Exception):
+            self._error = getattr(action_result.result, "code", type(action_result.result).__name__)
+        return super().serialized(action_result)
+
+    @property
+    def backend(self) -> Any:
+        """The twin's backend of the caller's account and Region."""
+        return ec2_backends[self.current_account][self.region]

@@ -1,0 +1,568 @@
+"""Snapshots: of volumes, of instances, and copies of snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.models.core import TaggedEC2Resource
+from moto.ec2.utils import random_snapshot_id
+
+from local.twin.clock import Timer
+from local.twin.content import Content
+from local.twin.errors import refuse, unknown_snapshot
+from local.twin.events import SnapshotOutcome, ebs_arn, snapshot_copied, snapshot_created, snapshot_set_created
+from local.twin.matching import Filters, select
+from local.twin.tags import check_tags, print_tags
+from local.twin.volumes import Volume, VolumesBackend, VolumesResponse
+
+COPIED_VOLUME_ID = "vol-ffffffff"
+MAX_PENDING_COPIES = 20
+MAX_VOLUMES_OF_SET = 128
+MAX_EXCLUDED_VOLUMES = 40
+KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
+
+
+class Snapshot(TaggedEC2Resource):
+    """A snapshot. What it holds, how big its volume was and where it came from are fixed when it is started."""
+
+    def __init__(
+        self,
+        *,
+        ec2_backend: Any,
+        snapshot_id: str,
+        content: Content,
+        lineage: tuple[str, ...],
+        volume_id: str,
+        volume_size: int,
+        description: str,
+        start_time: datetime,
+        encrypted: bool,
+        kms_key_id: str | None,
+        owner_id: str,
+        is_frozen: bool = False,
+    ) -> None:
+        self.ec2_backend = ec2_backend
+        self.id = snapshot_id
+        self.content = content
+        self.lineage = (*lineage, f"{ec2_backend.region_name}/{snapshot_id}")
+        self.volume_id = volume_id
+        self.volume_size = volume_size
+        self.description = description
+        self.start_time = start_time
+        self.encrypted = encrypted
+        self.kms_key_id = kms_key_id
+        self.owner_id = owner_id
+        self.is_frozen = is_frozen
+        self.state = "pending"
+        self.state_message: str | None = None
+        self.completion_time: datetime | None = None
+        self.timer: Timer | None = None
+        self.copy: Copy | None = None
+        self.set: SnapshotSet | None = None
+        self.on_end: list[Callable[[Snapshot], None]] = []
+        self.storage_tier = "standard"
+        self.create_volume_permission_groups: set[str] = set()
+        self.create_volume_permission_userids: set[str] = set()
+
+    @property
+    def progress(self) -> str:
+        if self.state == "completed":
+            return "100%"
+        if self.timer is None:
+            return "0%"
+        return f"{self.timer.progress(self.ec2_backend.now)}%"
+
+    @property
+    def transfer_type(self) -> str | None:
+        return self.copy.transfer_type if self.copy else None
+
+    def is_visible_to(self, account_id: str) -> bool:
+        """Whether `account_id` may make volumes of it: its owner, those it is shared with, or all."""
+        return (
+            self.owner_id == account_id
+            or account_id in self.create_volume_permission_userids
+            or "all" in self.create_volume_permission_groups
+        )
+
+    def describe_info(self) -> dict[str, Any]:
+        """What CreateSnapshots tells (botocore shape SnapshotInfo)."""
+        return {
+            "SnapshotId": self.id,
+            "VolumeId": self.volume_id,
+            "VolumeSize": self.volume_size,
+            "State": self.state,
+            "Progress": self.progress,
+            "StartTime": self.start_time,
+            "OwnerId": self.owner_id,
+            "Description": self.description,
+            "Encrypted": self.encrypted,
+            "Tags": print_tags(self.ec2_backend.tags_of(self.id)),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What CreateSnapshot and DescribeSnapshots tell (botocore shape Snapshot)."""
+        answer = {
+            **self.describe_info(),
+            "StateMessage": self.state_message,
+            "KmsKeyId": self.kms_key_id if self.encrypted else None,
+            "CompletionTime": self.completion_time,
+            "FullSnapshotSizeInBytes": self.content.size if self.state == "completed" else None,
+            "StorageTier": self.storage_tier,
+            "TransferType": self.transfer_type,
+            "CompletionDurationMinutes": self.copy.minutes if self.copy else None,
+        }
+        return {key: value for key, value in answer.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """That a snapshot is a copy, and of what. `minutes` is the completion duration of a time-based copy."""
+
+    source_id: str
+    source_region: str
+    is_incremental: bool
+    minutes: int | None
+    is_counted: bool
+
+    @property
+    def transfer_type(self) -> str:
+        return "time-based" if self.minutes else "standard"
+
+    @property
+    def source_arn(self) -> str:
+        return ebs_arn(region=self.source_region, kind="snapshot", resource_id=self.source_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class SnapshotSet:
+    """The snapshots of one CreateSnapshots, which complete or fail as one."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+_READERS: dict[str, Callable[[Snapshot], Any]] = {
+    "description": lambda snapshot: snapshot.description,
+    "encrypted": lambda snapshot: snapshot.encrypted,
+    "owner-alias": lambda _: None,
+    "owner-id": lambda snapshot: snapshot.owner_id,
+    "progress": lambda snapshot: snapshot.progress,
+    "snapshot-id": lambda snapshot: snapshot.id,
+    "start-time": lambda snapshot: snapshot.start_time,
+    "status": lambda snapshot: snapshot.state,
+    "storage-tier": lambda snapshot: snapshot.storage_tier,
+    "transfer-type": lambda snapshot: snapshot.transfer_type,
+    "volume-id": lambda snapshot: snapshot.volume_id,
+    "volume-size": lambda snapshot: snapshot.volume_size,
+}
+
+
+class SnapshotsBackend(VolumesBackend):
+    """Snapshots of one account in one Region.
+
+    For images: `start_snapshot` and `start_copy` make a snapshot that is pending until the clock completes it;
+    `Snapshot.on_end` tells when it is `completed` or `error`; `hold_snapshot` and `release_snapshot` say which image
+    needs it.
+    """
+
+    snapshots: dict[str, Any]
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._latest_by_volume: dict[str, Snapshot] = {}
+        self._copies_by_origin: dict[tuple[str, str | None], list[Snapshot]] = {}
+        self._pending_copies: set[str] = set()
+        self._images_by_snapshot: dict[str, set[str]] = {}
+        super().__init__(region_name, account_id)
+
+    def start_snapshot(
+        self,
+        volume: Volume,
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        started_at: datetime | None = None,
+        snapshot_set: SnapshotSet | None = None,
+    ) -> Snapshot:
+        """Start a snapshot of what is on `volume` now. What changed since the last decides how long it takes."""
+        if volume.status not in ("available", "in-use"):
+            raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
+        earlier = self._latest_by_volume.get(volume.id)
+        snapshot = Snapshot(
+            ec2_backend=self,
+            snapshot_id=random_snapshot_id(),
+            content=volume.content,
+            lineage=volume.lineage,
+            volume_id=volume.id,
+            volume_size=volume.size,
+            description=description,
+            start_time=started_at or self.now,
+            encrypted=volume.encrypted,
+            kms_key_id=volume.kms_key_id,
+            owner_id=self.account_id,
+            is_frozen=volume.is_frozen,
+        )
+        snapshot.set = snapshot_set
+        if snapshot_set is not None:
+            snapshot_set.snapshots.append(snapshot)
+        self._keep_snapshot(snapshot, tags)
+        self._latest_by_volume[volume.id] = snapshot
+        changed = volume.content.changed_since(earlier.content if earlier else None)
+        snapshot.timer = self.call_later(
+            self.world.transfer_duration(changed), lambda: self._end_snapshot(snapshot, state="completed")
+        )
+        return snapshot
+
+    def start_copy(
+        self,
+        source: Snapshot,
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        is_encrypted: bool | None = None,
+        kms_key_id: str | None = None,
+        minutes: int | None = None,
+        is_counted: bool = True,
+    ) -> Snapshot:
+        """Start a copy, in this Region, of a completed snapshot of any Region.
+
+        It is encrypted if its source is, if `is_encrypted`, or by default, with the key named or else the default one.
+        A key that cannot be used here makes it end in `error` later. `is_counted` copies are those that the quota of
+        20 concurrent ones is about. The tags of the source are not copied.
+        """
+        if source.state != "completed":
+            raise refuse("IncorrectState", f"Snapshot {source.id} is in invalid state - {source.state}")
+        encrypted = bool(is_encrypted or source.encrypted or self.ebs_encryption_by_default)
+        key = (self.name_key(kms_key_id) if kms_key_id else self.default_key) if encrypted else None
+        earlier = self._earlier_snapshot_copy(source, key=key)
+        copy = Copy(
+            source_id=source.id,
+            source_region=source.ec2_backend.region_name,
+            is_incremental=earlier is not None,
+            minutes=minutes,
+            is_counted=is_counted,
+        )
+        snapshot = Snapshot(
+            ec2_backend=self,
+            snapshot_id=random_snapshot_id(),
+            content=source.content,
+            lineage=source.lineage,
+            volume_id=COPIED_VOLUME_ID,
+            volume_size=source.volume_size,
+            description=description,
+            start_time=self.now,
+            encrypted=encrypted,
+            kms_key_id=key,
+            owner_id=self.account_id,
+            is_frozen=source.is_frozen,
+        )
+        snapshot.copy = copy
+        self._keep_snapshot(snapshot, tags)
+        self._count_snapshot_copy(snapshot)
+        duration = self.world.transfer_duration(source.content.changed_since(earlier.content if earlier else None))
+        if minutes is not None:
+            duration = min(duration, timedelta(minutes=minutes))
+        snapshot.timer = self.call_later(duration, lambda: self._end_snapshot_copy(snapshot))
+        if encrypted and kms_key_id:
+            self.check_key(str(key), lambda found: self._take_copy_key(snapshot, found))
+        return snapshot
+
+    def _keep_snapshot(self, snapshot: Snapshot, tags: Mapping[str, str] | None) -> None:
+        self.snapshots[snapshot.id] = snapshot
+        if tags:
+            self.create_tags([snapshot.id], dict(tags))
+
+    def _earlier_snapshot_copy(self, source: Snapshot, *, key: str | None) -> Snapshot | None:
+        copies = self._copies_by_origin.get((source.content.origin, key), [])
+        usable = [
+            each for each in copies if each.id in self.snapshots and each.content.written <= source.content.written
+        ]
+        return usable[-1] if usable else None
+
+    def _count_snapshot_copy(self, snapshot: Snapshot) -> None:
+        if snapshot.copy is not None and snapshot.copy.is_counted:
+            self._pending_copies.add(snapshot.id)
+            self.world.calls.raise_high_water("pending copies", self.region_name, len(self._pending_copies))
+
+    def _take_copy_key(self, snapshot: Snapshot, found: str | None) -> None:
+        if snapshot.state != "pending":
+            return
+        if found is None:
+            self._end_snapshot(snapshot, state="error", message=KEY_NOT_ACCESSIBLE)
+        else:
+            snapshot.kms_key_id = found
+
+    def _end_snapshot_copy(self, snapshot: Snapshot) -> None:
+        if snapshot.state == "pending":
+            key = (snapshot.content.origin, snapshot.kms_key_id)
+            self._copies_by_origin.setdefault(key, []).append(snapshot)
+        self._end_snapshot(snapshot, state="completed")
+
+    def fail_snapshot(self, snapshot_id: str, *, message: str = "Internal error") -> None:
+        """Let a pending snapshot end in `error` now, and with it the whole set it is part of: for tests."""
+        self._end_snapshot(self.get_snapshot(snapshot_id), state="error", message=message)
+
+    def _end_snapshot(self, snapshot: Snapshot, *, state: str, message: str | None = None) -> None:
+        if snapshot.state != "pending" or snapshot.id not in self.snapshots:
+            return
+        snapshot.state = state
+        snapshot.state_message = message
+        snapshot.completion_time = self.now if state == "completed" else None
+        if snapshot.timer is not None:
+            snapshot.timer.cancel()
+        self._pending_copies.discard(snapshot.id)
+        self._announce_snapshot(snapshot)
+        for tell in snapshot.on_end:
+            tell(snapshot)
+
+    def _announce_snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.set is not None:
+            self._announce_snapshot_set(snapshot.set, failed=snapshot.state == "error")
+        elif snapshot.copy is not None:
+            self.send_event(
+                snapshot_copied(
+                    self._outcome_of(snapshot),
+                    region=self.region_name,
+                    is_incremental=snapshot.copy.is_incremental,
+                    transfer_type=snapshot.copy.transfer_type,
+                )
+            )
+        else:
+            self.send_event(snapshot_created(self._outcome_of(snapshot), region=self.region_name))
+
+    def _announce_snapshot_set(self, snapshot_set: SnapshotSet, *, failed: bool) -> None:
+        members = [each for each in snapshot_set.snapshots if each.id in self.snapshots]
+        if any(each.state == "pending" for each in members) and not failed:
+            return
+        event = snapshot_set_created((self._outcome_of(each) for each in members), region=self.region_name)
+        if failed:
+            for each in members:
+                each.state = "error"
+                each.completion_time = None
+                if each.timer is not None:
+                    each.timer.cancel()
+        self.send_event(event)
+
+    def _outcome_of(self, snapshot: Snapshot) -> SnapshotOutcome:
+        source = ebs_arn(region=self.region_name, kind="volume", resource_id=snapshot.volume_id)
+        return SnapshotOutcome(
+            snapshot_id=snapshot.id,
+            source_arn=snapshot.copy.source_arn if snapshot.copy else source,
+            is_completed=snapshot.state == "completed",
+            started_at=snapshot.start_time,
+            ended_at=self.now,
+            cause=snapshot.state_message or "",
+        )
+
+    def start_snapshot_set(
+        self,
+        instance_id: str,
+        *,
+        excludes_boot_volume: bool,
+        excluded_volume_ids: list[str],
+        copies_volume_tags: bool,
+        description: str,
+        tags: Mapping[str, str],
+    ) -> list[Snapshot]:
+        """Start snapshots of an instance's volumes at one instant: all of them or, if anything is wrong, none."""
+        instance = self.get_instance(instance_id)
+        if instance.state in ("shutting-down", "terminated"):
+            raise refuse("IncorrectInstanceState", f"The instance '{instance_id}' is '{instance.state}'.")
+        attached = {
+            device: self.get_volume(block.volume_id)
+            for device, block in instance.get_block_device_mapping
+            if block.volume_id
+        }
+        boot = attached.pop(instance.root_device_name, None)
+        unknown = set(excluded_volume_ids) - {volume.id for volume in attached.values()}
+        if len(excluded_volume_ids) > MAX_EXCLUDED_VOLUMES or unknown:
+            raise refuse(
+                "InvalidParameterValue",
+                f"Not data volumes of {instance_id}: {', '.join(sorted(unknown)) or 'too many'}",
+            )
+        volumes = [volume for volume in attached.values() if volume.id not in excluded_volume_ids]
+        if boot is not None and not excludes_boot_volume:
+            volumes.insert(0, boot)
+        if not 1 <= len(volumes) <= MAX_VOLUMES_OF_SET:
+            raise refuse("InvalidParameterValue", f"Instance {instance_id} has {len(volumes)} EBS volumes to snapshot.")
+        tags_by_volume = {
+            volume.id: {**(_user_tags(self.tags_of(volume.id)) if copies_volume_tags else {}), **tags}
+            for volume in volumes
+        }
+        for volume in volumes:
+            check_tags(tags_by_volume[volume.id])
+            if volume.status not in ("available", "in-use"):
+                raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
+        snapshot_set, now = SnapshotSet(), self.now
+        return [
+            self.start_snapshot(
+                volume,
+                description=description,
+                tags=tags_by_volume[volume.id],
+                started_at=now,
+                snapshot_set=snapshot_set,
+            )
+            for volume in volumes
+        ]
+
+    def copy_snapshot(  # type: ignore[override] # moto's order is not ours
+        self,
+        *,
+        source_region: str,
+        source_snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        is_encrypted: bool | None,
+        kms_key_id: str | None,
+        minutes: int | None,
+    ) -> Snapshot:
+        """CopySnapshot, called in the destination Region."""
+        source = self._find_source_snapshot(source_region=source_region, snapshot_id=source_snapshot_id)
+        if is_encrypted is False:
+            raise refuse("InvalidParameterValue", "The parameter Encrypted cannot be set to false.")
+        if kms_key_id and not is_encrypted and not source.encrypted:
+            raise refuse(
+                "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
+            )
+        if minutes is not None and not (15 <= minutes <= 2880 and minutes % 15 == 0):
+            raise refuse("InvalidParameterValue", "CompletionDurationMinutes is 15 to 2880 in steps of 15.")
+        if len(self._pending_copies) >= MAX_PENDING_COPIES:
+            raise refuse(
+                "ResourceLimitExceeded",
+                "Too many snapshot copies in progress. The limit is 20 for this destination region.",
+            )
+        return self.start_copy(
+            source,
+            description=description,
+            tags=tags,
+            is_encrypted=is_encrypted,
+            kms_key_id=kms_key_id,
+            minutes=minutes,
+        )
+
+    def _find_source_snapshot(self, *, source_region: str, snapshot_id: str) -> Snapshot:
+        source_backend = self.in_region(source_region)
+        assert isinstance(source_backend, SnapshotsBackend)
+        return source_backend.get_snapshot(snapshot_id)
+
+    def get_snapshot(self, snapshot_id: str) -> Snapshot:  # type: ignore[override] # a snapshot of our own
+        """The snapshot; InvalidSnapshot.NotFound without one."""
+        if snapshot_id not in self.snapshots:
+            raise unknown_snapshot(snapshot_id)
+        snapshot: Snapshot = self.snapshots[snapshot_id]
+        return snapshot
+
+    def hold_snapshot(self, snapshot_id: str, *, image_id: str) -> None:
+        """`image_id` needs the snapshot: it cannot be deleted until released."""
+        self._images_by_snapshot.setdefault(snapshot_id, set()).add(image_id)
+
+    def release_snapshot(self, snapshot_id: str, *, image_id: str) -> None:
+        """`image_id` is deregistered."""
+        self._images_by_snapshot.get(snapshot_id, set()).discard(image_id)
+
+    def images_of(self, snapshot_id: str) -> frozenset[str]:
+        """The registered images that need the snapshot."""
+        return frozenset(self._images_by_snapshot.get(snapshot_id, ()))
+
+    def delete_snapshot(self, snapshot_id: str) -> Snapshot:  # type: ignore[override] # a snapshot of our own
+        """Delete a snapshot, which also cancels a pending one. Refused to others than its owner and while in use."""
+        snapshot = self.get_snapshot(snapshot_id)
+        if snapshot.owner_id != self.account_id:
+            raise refuse("AuthFailure", f"Not authorized for snapshot {snapshot_id}")
+        if images := self.images_of(snapshot_id):
+            raise refuse("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {min(images)}")
+        del self.snapshots[snapshot_id]
+        self._pending_copies.discard(snapshot_id)
+        self.forget_tags(snapshot_id)
+        if snapshot.timer is not None:
+            snapshot.timer.cancel()
+        return snapshot
+
+    def describe_snapshots(  # type: ignore[override] # moto has neither owners nor restorable users
+        self,
+        snapshot_ids: list[str] | None = None,
+        filters: Filters | None = None,
+        owner_ids: list[str] | None = None,
+        restorable_by: list[str] | None = None,
+    ) -> list[Snapshot]:
+        """The snapshots that this account may see and that were asked for, in the order in which they were started."""
+        found: Iterable[Snapshot] = list(self.snapshots.values())
+        if snapshot_ids:
+            found = [self.get_snapshot(snapshot_id) for snapshot_id in dict.fromkeys(snapshot_ids)]
+        owners = {self.account_id if each == "self" else each for each in owner_ids or ()}
+        found = (
+            each
+            for each in found
+            if each.is_visible_to(self.account_id)
+            and (not owners or each.owner_id in owners)
+            and (not restorable_by or any(self._is_snapshot_restorable(each, user) for user in restorable_by))
+        )
+        return list(select(found, filters, readers=_READERS, tags=lambda snapshot: self.tags_of(snapshot.id)))
+
+    def _is_snapshot_restorable(self, snapshot: Snapshot, user: str) -> bool:
+        if user == "all":
+            return "all" in snapshot.create_volume_permission_groups
+        if user == "self":
+            return self.account_id in (snapshot.owner_id, *snapshot.create_volume_permission_userids)
+        return user in (snapshot.owner_id, *snapshot.create_volume_permission_userids)
+
+
+def _user_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if not key.startswith("aws:")}
+
+
+class SnapshotsResponse(VolumesResponse):
+    """CreateSnapshot, CreateSnapshots, CopySnapshot, DeleteSnapshot, DescribeSnapshots."""
+
+    def create_snapshot(self) -> ActionResult:
+        tags = self.tag_specifications("snapshot")["snapshot"]
+        volume = self.backend.get_volume(self._get_param("VolumeId"))
+        snapshot = self.backend.start_snapshot(volume, description=self._get_param("Description", ""), tags=tags)
+        return ActionResult(snapshot.describe())
+
+    def create_snapshots(self) -> ActionResult:
+        tags = self.tag_specifications("snapshot")["snapshot"]
+        instance = self._get_param("InstanceSpecification", {})
+        snapshots = self.backend.start_snapshot_set(
+            instance["InstanceId"],
+            excludes_boot_volume=bool(instance.get("ExcludeBootVolume", False)),
+            excluded_volume_ids=instance.get("ExcludeDataVolumeIds", []),
+            copies_volume_tags=self._get_param("CopyTagsFromSource") == "volume",
+            description=self._get_param("Description", ""),
+            tags=tags,
+        )
+        return ActionResult({"Snapshots": [snapshot.describe_info() for snapshot in snapshots]})
+
+    def copy_snapshot(self) -> ActionResult:
+        tags = self.tag_specifications("snapshot")["snapshot"]
+        snapshot = self.backend.copy_snapshot(
+            source_region=self._get_param("SourceRegion"),
+            source_snapshot_id=self._get_param("SourceSnapshotId"),
+            description=self._get_param("Description", ""),
+            tags=tags,
+            is_encrypted=self._get_bool_param("Encrypted"),
+            kms_key_id=self._get_param("KmsKeyId"),
+            minutes=self._get_int_param("CompletionDurationMinutes"),
+        )
+        return ActionResult({"SnapshotId": snapshot.id, "Tags": print_tags(self.backend.tags_of(snapshot.id))})
+
+    def delete_snapshot(self) -> ActionResult:
+        self.backend.delete_snapshot(self._get_param("SnapshotId"))
+        return EmptyResult()
+
+    def describe_snapshots(self) -> ActionResult:
+        ids = self._get_param("SnapshotIds", [])
+        snapshots, token = self.page(
+            lambda: self.backend.describe_snapshots(
+                snapshot_ids=ids,
+                filters=self.filters(),
+                owner_ids=self._get_param("OwnerIds", []),
+                restorable_by=self._get_param("RestorableByUserIds", []),
+            ),
+            ids=ids,
+        )
+        present = self.backend.snapshots
+        answers = [each.describe() for each in snapshots if each.id in present]
+        return ActionResult({"Snapshots": answers, "NextToken": token})

@@ -1,0 +1,120 @@
+"""The twin inside a test process, with a clock that stands still until it is moved."""
+
+import os
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+from unittest.mock import patch
+
+import boto3
+from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.moto_api._internal import mock_random
+
+from local.twin.backend import TwinBackend, installed
+from local.twin.calls import Call
+from local.twin.clock import ManualClock
+from local.twin.events import Envelope
+from local.twin.keys import MotoKeys
+from local.twin.world import Durations, World
+
+START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+class Twin:
+    """EC2 and moto's other services for the length of a `with` block; nothing is left afterwards.
+
+    The same seed gives the same ids, durations and event ids, so that two runs can be compared.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: datetime = START,
+        account_id: str = DEFAULT_ACCOUNT_ID,
+        seed: int = 0,
+        durations: Durations | None = None,
+    ) -> None:
+        self.account_id = account_id
+        self.clock = ManualClock(now)
+        self.world = World(
+            clock=self.clock,
+            keys=MotoKeys(),
+            random=Random(seed),  # noqa: S311 (reproducible, not secret)
+            durations=durations or Durations(),
+        )
+        self._seed = seed
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.account_id != DEFAULT_ACCOUNT_ID:
+            self._stack.enter_context(patch.dict(os.environ, {"MOTO_ACCOUNT_ID": self.account_id}))
+        self._stack.enter_context(installed(self.world))
+        self._stack.enter_context(mock_aws())
+        mock_random.seed(self._seed)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clients.clear()
+        self._stack.close()
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client, the same one every time it is asked for."""
+        if (service, region) not in self._clients:
+            make_client: Any = boto3.client
+            self._clients[service, region] = make_client(service, region_name=region)
+        return self._clients[service, region]
+
+    def backend(self, region: str) -> TwinBackend:
+        """The EC2 of this account in `region`, behind its API."""
+        backend = ec2_backends[self.account_id][region]
+        assert isinstance(backend, TwinBackend)
+        return backend
+
+    @property
+    def events(self) -> list[Envelope]:
+        """Every EventBridge event sent so far."""
+        return self.world.events.envelopes
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call made so far."""
+        return self.world.calls.calls
+
+    def count(self, action: str, *, region: str | None = None, error: str | None = None) -> int:
+        """How many calls of `action` were carried out, or refused with `error`."""
+        return self.world.calls.count(action, region=region, error=error)
+
+    def write(
+        self,
+        volume_id: str,
+        data: bytes,
+        *,
+        region: str = "us-east-1",
+        changed_bytes: int | None = None,
+        is_flushed: bool = True,
+    ) -> None:
+        """Write to a volume; `data` may stand for more bytes than it has."""
+        self.backend(region).get_volume(volume_id).write(data, changed_bytes=changed_bytes, is_flushed=is_flushed)
+
+    def digest_of(self, resource_id: str) -> str:
+        """The content digest of a volume or snapshot of any Region."""
+        return self._find(resource_id).content.digest
+
+    def lineage_of(self, resource_id: str) -> tuple[str, ...]:
+        """Where a volume or snapshot of any Region came from: "region/id", the oldest first, itself last."""
+        return tuple(self._find(resource_id).lineage)
+
+    def _find(self, resource_id: str) -> Any:
+        for backend in ec2_backends[self.account_id].values():
+            found: dict[str, Any]
+            for found in (backend.volumes, backend.snapshots):
+                if resource_id in found:
+                    return found[resource_id]
+        raise KeyError(f"There is no volume or snapshot {resource_id} in any Region.")
