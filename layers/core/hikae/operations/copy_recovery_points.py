@@ -161,8 +161,8 @@ class _Broker:
 
     def __post_init__(self) -> None:
         for point in self.copies:
-            copies = (*((point.image,) if point.image else point.snapshots), *point.leftovers)
-            for copy in copies:
+            members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
+            for copy in (*members, *point.leftovers):
                 origin = copy.tags.get(naming.COPY_OF, "")
                 if isinstance(copy, Image):
                     self._images_of.setdefault(origin, []).append(copy)

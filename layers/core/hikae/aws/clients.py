@@ -1,0 +1,80 @@
+"""boto3 clients with explicit timeouts and retries.
+
+Reading calls may be repeated by botocore. Creating calls may not: EC2 has no client token for most of them, so a retry
+that nobody sees makes a second, billed snapshot.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+READING = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
+CREATING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60)
+
+
+class Clients:
+    """The clients of one session, made when first asked for and kept.
+
+    `role_arn` is assumed for every call where it is given: that is how another account is read.
+    """
+
+    def __init__(self, *, region: str, role_arn: str | None = None) -> None:
+        self.region = region
+        self._role_arn = role_arn
+        self._made: dict[tuple[str, str, bool], Any] = {}
+        self._session: boto3.Session | None = None
+
+    def reading_ec2(self, region: str | None = None) -> "EC2Client":
+        """EC2 for describes and deletions, which may be repeated."""
+        client: EC2Client = self._client("ec2", region or self.region)
+        return client
+
+    def creating_ec2(self) -> "EC2Client":
+        """EC2 for creating calls, each of which is sent once."""
+        client: EC2Client = self._client("ec2", self.region, is_creating=True)
+        return client
+
+    def s3(self, region: str | None = None) -> "S3Client":
+        """S3 in the Region of the bucket."""
+        client: S3Client = self._client("s3", region or self.region)
+        return client
+
+    def sqs(self) -> "SQSClient":
+        """SQS in the site's own Region."""
+        client: SQSClient = self._client("sqs", self.region)
+        return client
+
+    def dynamodb(self) -> "DynamoDBClient":
+        """DynamoDB in the site's own Region."""
+        client: DynamoDBClient = self._client("dynamodb", self.region)
+        return client
+
+    def _client(self, service: str, region: str, *, is_creating: bool = False) -> Any:
+        key = (service, region, is_creating)
+        if key not in self._made:
+            config = CREATING if is_creating else READING
+            self._made[key] = self._get_session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        return self._made[key]
+
+    def _get_session(self) -> boto3.Session:
+        if self._session is None:
+            self._session = boto3.Session() if self._role_arn is None else _assume(self._role_arn, self.region)
+        return self._session
+
+
+def _assume(role_arn: str, region: str) -> boto3.Session:
+    credentials = boto3.client("sts", region_name=region, config=READING).assume_role(
+        RoleArn=role_arn, RoleSessionName="hikae"
+    )["Credentials"]
+    return boto3.Session(
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )

@@ -1,0 +1,93 @@
+"""A site's bucket behind the ports: JSON documents and plans."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hikae.aws.errors import reading
+from hikae.domain.plan import PlanError, Problem, parse_plan
+from hikae.ports import BrokenPlan, NotFound, Plans, Refused
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PLANS = "plans/"
+SUFFIX = ".yaml"
+
+
+class S3Documents:
+    """JSON documents in a bucket."""
+
+    def __init__(self, client: "S3Client", *, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See `ports.Documents`."""
+        return list_keys(self._client, self._bucket, prefix)
+
+    def read(self, key: str) -> dict[str, Any]:
+        """See `ports.Documents`."""
+        text = read_text(self._client, self._bucket, key)
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise Refused(f"{key} in {self._bucket} is not JSON: {error}", resource=key) from error
+        if not isinstance(document, dict):
+            raise Refused(f"{key} in {self._bucket} is not a JSON object", resource=key)
+        return document
+
+    def write(self, key: str, document: Mapping[str, Any]) -> None:
+        """See `ports.Documents`."""
+        body = json.dumps(document, sort_keys=True, indent=1).encode()
+        with reading(f"{key} in {self._bucket}"):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+
+
+class S3PlanStore:
+    """The plans of a site, as its administrator has applied them."""
+
+    def __init__(self, client: "S3Client", *, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def load(self) -> Plans:
+        """See `ports.PlanStore`. A plan is broken, too, where its name is not the file's."""
+        readable, broken = [], []
+        for key in list_keys(self._client, self._bucket, PLANS):
+            try:
+                plan = parse_plan(read_text(self._client, self._bucket, key))
+            except PlanError as error:
+                broken.append(BrokenPlan(key=key, problems=error.problems))
+                continue
+            except NotFound:
+                continue  # deleted since it was listed
+            if key != f"{PLANS}{plan.name}{SUFFIX}":
+                problem = Problem(path="plan", message=f"is {plan.name!r}, the file is {key}; they must agree")
+                broken.append(BrokenPlan(key=key, problems=(problem,)))
+            else:
+                readable.append(plan)
+        return Plans(readable=tuple(readable), broken=tuple(broken))
+
+
+def list_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
+    """Every key below `prefix`.
+
+    Raises:
+        Unreachable: the bucket does not answer.
+    """
+    with reading(f"{prefix} in {bucket}"):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                yield entry["Key"]
+
+
+def read_text(client: "S3Client", bucket: str, key: str) -> str:
+    """The object as text; what is not UTF-8 becomes replacement characters, which no parser here takes.
+
+    Raises:
+        NotFound: there is no such object.
+        Unreachable: the bucket does not answer.
+    """
+    with reading(f"{key} in {bucket}"):
+        return client.get_object(Bucket=bucket, Key=key)["Body"].read().decode(errors="replace")

@@ -1,0 +1,430 @@
+"""EC2 behind the ports: what it holds, what runs in it, and the calls that create, copy and delete."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from hikae.aws.errors import reading, send
+from hikae.domain.model import (
+    AccountId,
+    BlockDevice,
+    Image,
+    ImageId,
+    Instance,
+    Job,
+    Kind,
+    Place,
+    ResourceId,
+    Snapshot,
+    SnapshotId,
+    Volume,
+)
+from hikae.domain.naming import COPY_OF, format_time, parse_time
+from hikae.ports import NotFound, Refused, Source
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+_PAGE = 1000
+"""The most that one page of these describes holds. Paged and filtered calls have the larger request rate, too:
+https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+"""
+_GONE = frozenset({"shutting-down", "terminated"})
+_COPIED_VOLUME = "vol-ffffffff"
+"""The volume id that copies usually show; the documentation only promises that it is arbitrary:
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
+"""
+
+
+class Ec2Holdings:
+    """The snapshots and images that one account owns in one Region."""
+
+    def __init__(self, client: "EC2Client", *, place: Place) -> None:
+        self._client = client
+        self._place = place
+
+    @property
+    def place(self) -> Place:
+        """The account and Region."""
+        return self._place
+
+    def snapshots(self, **tags: str) -> Iterator[Snapshot]:
+        """See `ports.Holdings`."""
+        return self._snapshots(_tag_filters(tags))
+
+    def images(self, **tags: str) -> Iterator[Image]:
+        """See `ports.Holdings`."""
+        return self._images(_tag_filters(tags))
+
+    def pending_snapshots(self) -> Iterator[Snapshot]:
+        """See `ports.Holdings`."""
+        return self._snapshots([{"Name": "status", "Values": ["pending"]}])
+
+    def pending_images(self) -> Iterator[Image]:
+        """See `ports.Holdings`."""
+        return self._images([{"Name": "state", "Values": ["pending"]}])
+
+    def _snapshots(self, filters: list[dict[str, Any]]) -> Iterator[Snapshot]:
+        pages = self._client.get_paginator("describe_snapshots").paginate(
+            OwnerIds=["self"],
+            Filters=filters,  # type: ignore[arg-type]
+            PaginationConfig={"PageSize": _PAGE},
+        )
+        with reading(f"snapshots of {self._place}"):
+            for page in pages:
+                for snapshot in page["Snapshots"]:
+                    yield _snapshot(snapshot)
+
+    def _images(self, filters: list[dict[str, Any]]) -> Iterator[Image]:
+        pages = self._client.get_paginator("describe_images").paginate(
+            Owners=["self"],
+            Filters=filters,  # type: ignore[arg-type]
+            # A disabled or deprecated image still holds its snapshots.
+            IncludeDeprecated=True,
+            IncludeDisabled=True,
+            PaginationConfig={"PageSize": _PAGE},
+        )
+        with reading(f"images of {self._place}"):
+            for page in pages:
+                for image in page["Images"]:
+                    yield _image(image)
+
+
+class Ec2Fleet:
+    """The instances and volumes of one account and Region."""
+
+    def __init__(self, client: "EC2Client", *, place: Place) -> None:
+        self._client = client
+        self._place = place
+
+    @property
+    def place(self) -> Place:
+        """The account and Region."""
+        return self._place
+
+    def instances(self) -> Iterator[Instance]:
+        """See `ports.Fleet`."""
+        pages = self._client.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": _PAGE})
+        with reading(f"instances of {self._place}"):
+            for page in pages:
+                for reservation in page["Reservations"]:
+                    for instance in reservation.get("Instances", []):
+                        yield _instance(instance)
+
+    def detached_volumes(self) -> Iterator[Volume]:
+        """See `ports.Fleet`."""
+        pages = self._client.get_paginator("describe_volumes").paginate(
+            Filters=[{"Name": "status", "Values": ["available"]}], PaginationConfig={"PageSize": _PAGE}
+        )
+        with reading(f"volumes of {self._place}"):
+            for page in pages:
+                for volume in page["Volumes"]:
+                    yield _volume(volume)
+
+
+class Ec2Sources:
+    """Looks at one resource right before it is backed up."""
+
+    def __init__(self, client: "EC2Client") -> None:
+        self._client = client
+
+    def inspect(self, job: Job) -> Source:
+        """See `ports.Sources`."""
+        if job.kind is Kind.SNAPSHOT:
+            return self._volume(job.identity.resource)
+        return self._instance(job.identity.resource)
+
+    def _volume(self, volume_id: ResourceId) -> Source:
+        with reading(volume_id):
+            volume: Mapping[str, Any] = self._client.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
+        if volume["State"] != "available":
+            raise Refused(f"the volume is {volume['State']}, not detached; it is protected with its instance")
+        return Source(
+            resource=volume_id,
+            volumes=(volume_id,),
+            tags=_tags(volume),
+            description={"volume": _plain(volume)},
+        )
+
+    def _instance(self, instance_id: ResourceId) -> Source:
+        with reading(instance_id):
+            reservations = self._client.describe_instances(InstanceIds=[instance_id])["Reservations"]
+        instance: Mapping[str, Any] = reservations[0]["Instances"][0]
+        if instance["State"]["Name"] in _GONE:
+            raise NotFound(f"the instance is {instance['State']['Name']}")
+        mappings = [mapping for mapping in instance.get("BlockDeviceMappings", []) if "Ebs" in mapping]
+        volume_ids = tuple(mapping["Ebs"]["VolumeId"] for mapping in mappings)
+        if not volume_ids:
+            raise Refused("the instance has no EBS volume")
+        with reading(instance_id):
+            volumes: Sequence[Mapping[str, Any]] = self._client.describe_volumes(VolumeIds=list(volume_ids))["Volumes"]
+            user_data = self._client.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
+        by_id = {volume["VolumeId"]: volume for volume in volumes}
+        return Source(
+            resource=instance_id,
+            volumes=volume_ids,
+            tags=_tags(instance),
+            description={
+                "instance": _plain({key: instance[key] for key in _INSTANCE_FIELDS if key in instance}),
+                "tags": _tags(instance),
+                # It may hold secrets: the bucket is encrypted and private, and nothing logs a manifest.
+                "user_data": user_data.get("UserData", {}).get("Value"),
+                "network_interfaces": _plain(instance.get("NetworkInterfaces", [])),
+                "block_devices": [
+                    {
+                        "device": mapping["DeviceName"],
+                        "delete_on_termination": mapping["Ebs"].get("DeleteOnTermination"),
+                        "volume": _plain(by_id.get(mapping["Ebs"]["VolumeId"], {})),
+                    }
+                    for mapping in mappings
+                ],
+            },
+        )
+
+
+_INSTANCE_FIELDS = (
+    "Architecture",
+    "BootMode",
+    "CapacityReservationSpecification",
+    "CpuOptions",
+    "CreditSpecification",
+    "CurrentInstanceBootMode",
+    "EbsOptimized",
+    "EnaSupport",
+    "EnclaveOptions",
+    "HibernationOptions",
+    "Hypervisor",
+    "IamInstanceProfile",
+    "ImageId",
+    "InstanceId",
+    "InstanceType",
+    "KeyName",
+    "Licenses",
+    "MaintenanceOptions",
+    "MetadataOptions",
+    "Monitoring",
+    "Placement",
+    "Platform",
+    "PlatformDetails",
+    "PrivateDnsNameOptions",
+    "PrivateIpAddress",
+    "PublicIpAddress",
+    "RootDeviceName",
+    "RootDeviceType",
+    "SecurityGroups",
+    "SourceDestCheck",
+    "SriovNetSupport",
+    "State",
+    "SubnetId",
+    "TpmSupport",
+    "UsageOperation",
+    "VirtualizationType",
+    "VpcId",
+)
+
+
+class Ec2Creator:
+    """Starts snapshots and images; `client` must not retry by itself."""
+
+    def __init__(self, client: "EC2Client") -> None:
+        self._client = client
+
+    def create_snapshots(self, instance: ResourceId, tags: Mapping[str, str], description: str) -> list[SnapshotId]:
+        """See `ports.Creator`."""
+        answer = send(
+            lambda: self._client.create_snapshots(
+                InstanceSpecification={"InstanceId": instance},
+                Description=description,
+                TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
+            ),
+            resource=instance,
+        )
+        return [SnapshotId(snapshot["SnapshotId"]) for snapshot in answer["Snapshots"]]
+
+    def create_snapshot(self, volume: ResourceId, tags: Mapping[str, str], description: str) -> SnapshotId:
+        """See `ports.Creator`."""
+        answer = send(
+            lambda: self._client.create_snapshot(
+                VolumeId=volume,
+                Description=description,
+                TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
+            ),
+            resource=volume,
+        )
+        return SnapshotId(answer["SnapshotId"])
+
+    def create_image(
+        self, instance: ResourceId, name: str, tags: Mapping[str, str], description: str, *, reboot: bool
+    ) -> ImageId:
+        """See `ports.Creator`."""
+        answer = send(
+            lambda: self._client.create_image(
+                InstanceId=instance,
+                Name=name,
+                Description=description,
+                NoReboot=not reboot,
+                TagSpecifications=_tag_specifications(tags, "image", "snapshot"),  # type: ignore[arg-type]
+            ),
+            resource=instance,
+        )
+        return ImageId(answer["ImageId"])
+
+
+class Ec2Copier:
+    """Starts copies in its own Region, encrypted with `key_arn`; `client` must not retry by itself."""
+
+    def __init__(self, client: "EC2Client", *, key_arn: str) -> None:
+        self._client = client
+        self._key_arn = key_arn
+
+    def copy_snapshot(
+        self, snapshot: SnapshotId, source: Place, tags: Mapping[str, str], description: str
+    ) -> SnapshotId:
+        """See `ports.Copier`."""
+        answer = send(
+            lambda: self._client.copy_snapshot(
+                SourceRegion=source.region,
+                SourceSnapshotId=snapshot,
+                Description=description,
+                Encrypted=True,
+                KmsKeyId=self._key_arn,
+                TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
+            ),
+            resource=snapshot,
+        )
+        return SnapshotId(answer["SnapshotId"])
+
+    def copy_image(  # noqa: PLR0913 - what EC2 asks for
+        self, image: ImageId, source: Place, *, name: str, token: str, tags: Mapping[str, str], description: str
+    ) -> ImageId:
+        """See `ports.Copier`."""
+        answer = send(
+            lambda: self._client.copy_image(
+                SourceRegion=source.region,
+                SourceImageId=image,
+                Name=name,
+                Description=description,
+                ClientToken=token,
+                Encrypted=True,
+                KmsKeyId=self._key_arn,
+                TagSpecifications=_tag_specifications(tags, "image", "snapshot"),  # type: ignore[arg-type]
+            ),
+            resource=image,
+        )
+        return ImageId(answer["ImageId"])
+
+
+class Ec2Remover:
+    """Deletes snapshots and images."""
+
+    def __init__(self, client: "EC2Client") -> None:
+        self._client = client
+
+    def delete_snapshot(self, snapshot: SnapshotId) -> None:
+        """See `ports.Remover`."""
+        try:
+            send(lambda: self._client.delete_snapshot(SnapshotId=snapshot), resource=snapshot)
+        except NotFound:
+            return
+
+    def deregister_image(self, image: ImageId) -> Mapping[SnapshotId, str]:
+        """See `ports.Remover`. EC2 skips a snapshot that another image uses, too."""
+        try:
+            answer = send(
+                lambda: self._client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True), resource=image
+            )
+        except NotFound:
+            return {}
+        return {
+            SnapshotId(result.get("SnapshotId", "")): result.get("ReturnCode", "unknown")
+            for result in answer.get("DeleteSnapshotResults", [])
+            if result.get("ReturnCode") != "success"
+        }
+
+
+def _tag_filters(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"Name": f"tag:hikae:{key}", "Values": [_literal(value)]} for key, value in tags.items()]
+
+
+def _literal(value: str) -> str:
+    """A filter value that matches only itself: `*`, `?` and the backslash are EC2's wildcards and escape."""
+    return re.sub(r"([*?\\])", r"\\\1", value)
+
+
+def _tag_specifications(tags: Mapping[str, str], *resource_types: str) -> list[dict[str, Any]]:
+    written = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return [{"ResourceType": resource_type, "Tags": written} for resource_type in resource_types]
+
+
+def _tags(resource: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+
+
+def _snapshot(described: Mapping[str, Any]) -> Snapshot:
+    tags = _tags(described)
+    volume_id = described.get("VolumeId", "")
+    return Snapshot(
+        id=SnapshotId(described["SnapshotId"]),
+        owner=AccountId(described["OwnerId"]),
+        state=described["State"],
+        state_message=described.get("StateMessage", ""),
+        started_at=described["StartTime"],
+        volume_id=volume_id,
+        tags=tags,
+        is_copy=COPY_OF in tags or volume_id == _COPIED_VOLUME or "TransferType" in described,
+        encrypted=described.get("Encrypted", False),
+    )
+
+
+def _image(described: Mapping[str, Any]) -> Image:
+    return Image(
+        id=ImageId(described["ImageId"]),
+        owner=AccountId(described["OwnerId"]),
+        name=described.get("Name", ""),
+        state=described["State"],
+        state_message=described.get("StateReason", {}).get("Message", ""),
+        created_at=parse_time(described["CreationDate"]),
+        snapshots=tuple(
+            SnapshotId(mapping["Ebs"]["SnapshotId"])
+            for mapping in described.get("BlockDeviceMappings", [])
+            if mapping.get("Ebs", {}).get("SnapshotId")
+        ),
+        tags=_tags(described),
+    )
+
+
+def _instance(described: Mapping[str, Any]) -> Instance:
+    return Instance(
+        id=ResourceId(described["InstanceId"]),
+        state=described["State"]["Name"],
+        image_id=described.get("ImageId", ""),
+        root_device_type=described.get("RootDeviceType", ""),
+        block_devices=tuple(
+            BlockDevice(device=mapping["DeviceName"], volume_id=mapping["Ebs"]["VolumeId"])
+            for mapping in described.get("BlockDeviceMappings", [])
+            if "Ebs" in mapping
+        ),
+        tags=_tags(described),
+    )
+
+
+def _volume(described: Mapping[str, Any]) -> Volume:
+    attachments = described.get("Attachments", [])
+    return Volume(
+        id=ResourceId(described["VolumeId"]),
+        state=described["State"],
+        attached_to=attachments[0].get("InstanceId") if attachments else None,
+        tags=_tags(described),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON has it: times as RFC 3339."""
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,90 @@
+"""The site's table behind the ports: which slots were dispatched, which copies were asked for a moment ago."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from hikae.domain.naming import format_time, parse_time
+from hikae.domain.points import CONSISTENCY_DELAY
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_KEPT = timedelta(days=400)
+"""Longer than any schedule's interval but one: a rule of 29 February is taken for new every time."""
+
+
+class DynamoSlotLedger:
+    """The newest dispatched slot of each rule."""
+
+    def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def last(self, plan: str, rule: str) -> datetime | None:
+        """See `ports.SlotLedger`."""
+        answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": _slot_key(plan, rule)}})
+        item = answer.get("Item")
+        return parse_time(item["slot"]["S"]) if item else None
+
+    def mark(self, plan: str, rule: str, slot: datetime, *, now: datetime) -> None:
+        """See `ports.SlotLedger`. An older slot never takes the place of a newer one."""
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": _slot_key(plan, rule)},
+                    "slot": {"S": format_time(slot)},
+                    "dispatched_at": {"S": format_time(now)},
+                    "expires_at": {"N": str(int((now + _KEPT).timestamp()))},
+                },
+                ConditionExpression="attribute_not_exists(pk) OR slot < :slot",
+                ExpressionAttributeValues={":slot": {"S": format_time(slot)}},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+
+
+class DynamoRecentCopies:
+    """The copies that were asked for in the last minutes: one item, since only one broker runs at a time."""
+
+    _KEY = "lock#recent-copies"
+
+    def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def started(self, *, now: datetime) -> set[str]:
+        """See `ports.RecentCopies`. What is older is struck out."""
+        answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": self._KEY}}, ConsistentRead=True)
+        started = answer.get("Item", {}).get("started", {"M": {}})["M"]
+        oldest = (now - CONSISTENCY_DELAY).timestamp()
+        young = {name: value for name, value in started.items() if float(value["N"]) > oldest}
+        if len(young) != len(started) or "Item" not in answer:
+            self._client.put_item(TableName=self._table, Item={"pk": {"S": self._KEY}, "started": {"M": young}})
+        return set(young)
+
+    def remember(self, name: str, *, now: datetime) -> None:
+        """See `ports.RecentCopies`."""
+        self._client.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": self._KEY}},
+            UpdateExpression="SET started.#name = :now",
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":now": {"N": str(now.timestamp())}},
+        )
+
+    def forget(self, name: str) -> None:
+        """See `ports.RecentCopies`."""
+        self._client.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": self._KEY}},
+            UpdateExpression="REMOVE started.#name",
+            ExpressionAttributeNames={"#name": name},
+        )
+
+
+def _slot_key(plan: str, rule: str) -> str:
+    return f"slot#{plan}#{rule}"
