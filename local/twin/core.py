@@ -5,12 +5,13 @@ from typing import Any
 
 import moto.ec2.urls
 from moto.core.responses import ActionResult
-from moto.ec2.exceptions import DryRunClientError, InvalidInstanceIdError
+from moto.ec2.exceptions import DryRunClientError, EC2ClientError, InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 
 from local.twin.clock import Action, Timer
+from local.twin.errors import refuse
 from local.twin.events import Event
 from local.twin.world import World, current_world
 
@@ -70,7 +71,7 @@ class CoreResponse(EC2Response):
     def call_action(self) -> Any:
         world = current_world()
         with world.clock.lock:
-            status, headers, body = self._refuse_dry_run() if self._get_param("DryRun") else super().call_action()
+            status, headers, body = self._answer()
             world.calls.record(
                 at=world.clock.now(),
                 account_id=self.current_account,
@@ -81,8 +82,16 @@ class CoreResponse(EC2Response):
             )
         return status, headers, body
 
-    def _refuse_dry_run(self) -> Any:
-        status, headers, body = self.serialized(ActionResult(DryRunClientError()))
+    def _answer(self) -> Any:
+        if self._get_param("DryRun"):
+            return self._answer_error(DryRunClientError())
+        try:
+            return super().call_action()
+        except NotImplementedError as error:
+            return self._answer_error(refuse("UnsupportedOperation", f"The EC2 twin cannot do this yet: {error}"))
+
+    def _answer_error(self, error: EC2ClientError) -> Any:
+        status, headers, body = self.serialized(ActionResult(error))
         return status, *self._enrich_response(headers, body)
 
     def serialized(self, action_result: ActionResult) -> Any:

@@ -1,7 +1,8 @@
 """EC2's filters.
 
-EC2 User Guide, "Find your Amazon EC2 resources" (filtering): the values of one filter are ORed, filters are ANDed, all
-values are case-sensitive, only `*` and `?` are wild, and a backslash takes their meaning away.
+EC2 User Guide, "Find your Amazon EC2 resources", filtering considerations: up to 50 filters of up to 200 values of up
+to 255 characters; `*` matches any number of characters, `?` none or one, a backslash takes the meaning of either away;
+values are case-sensitive. The values of one filter are ORed, filters are ANDed.
 """
 
 import re
@@ -16,7 +17,9 @@ T = TypeVar("T")
 Filters = Mapping[str, list[str]]
 Readers = Mapping[str, Callable[[T], Any]]
 
+MAX_FILTERS = 50
 MAX_VALUES = 200
+MAX_LENGTH = 255
 
 
 def select(
@@ -25,10 +28,13 @@ def select(
     """The items that pass every filter.
 
     `readers` tells the filters that an operation knows and what each reads from an item: a value, several, or None.
-    Raises InvalidParameterValue for a filter that it does not know, FilterLimitExceeded for too many values.
+    Raises InvalidParameterValue for a filter that it does not know or a value that is too long, FilterLimitExceeded for
+    too many filters or values.
     """
     if not filters:
         return iter(items)
+    if len(filters) > MAX_FILTERS or any(len(values) > MAX_VALUES for values in filters.values()):
+        raise refuse("FilterLimitExceeded", f"At most {MAX_FILTERS} filters with {MAX_VALUES} values each are allowed.")
     tests = [_test(name, values, readers=readers, tags=tags) for name, values in filters.items()]
     return (item for item in items if all(test(item) for test in tests))
 
@@ -36,10 +42,8 @@ def select(
 def _test(
     name: str, values: list[str], *, readers: Readers[T], tags: Callable[[T], Mapping[str, str]]
 ) -> Callable[[T], bool]:
-    if len(values) > MAX_VALUES:
-        raise refuse(
-            "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MAX_VALUES}"
-        )
+    if any(len(value) > MAX_LENGTH for value in values):
+        raise refuse("InvalidParameterValue", f"A value of filter '{name}' is longer than {MAX_LENGTH} characters.")
     matches = _matcher(tuple(str(value) for value in values))
     if name.startswith("tag:"):
         key = name.removeprefix("tag:")
@@ -66,7 +70,7 @@ def _compile(value: str) -> re.Pattern[str]:
         if character == "\\":
             parts.append(re.escape(next(characters, "\\")))
         else:
-            parts.append({"*": ".*", "?": "."}.get(character, re.escape(character)))
+            parts.append({"*": ".*", "?": ".?"}.get(character, re.escape(character)))
     return re.compile("".join(parts), re.DOTALL)
 
 

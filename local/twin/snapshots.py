@@ -15,6 +15,7 @@ from local.twin.clock import Timer
 from local.twin.content import Content
 from local.twin.errors import refuse, unknown_snapshot
 from local.twin.events import SnapshotOutcome, ebs_arn, snapshot_copied, snapshot_created, snapshot_set_created
+from local.twin.keys import aws_managed_key
 from local.twin.matching import Filters, select
 from local.twin.tags import check_tags, print_tags
 from local.twin.volumes import Volume, VolumesBackend, VolumesResponse
@@ -172,7 +173,7 @@ class SnapshotsBackend(VolumesBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self._latest_by_volume: dict[str, Snapshot] = {}
-        self._copies_by_origin: dict[tuple[str, str | None], list[Snapshot]] = {}
+        self._copies_by_origin: dict[str, list[Snapshot]] = {}
         self._pending_copies: set[str] = set()
         self._images_by_snapshot: dict[str, set[str]] = {}
         super().__init__(region_name, account_id)
@@ -235,7 +236,7 @@ class SnapshotsBackend(VolumesBackend):
         if source.state != "completed":
             raise refuse("IncorrectState", f"Snapshot {source.id} is in invalid state - {source.state}")
         encrypted = bool(is_encrypted or source.encrypted or self.ebs_encryption_by_default)
-        key = (self.name_key(kms_key_id) if kms_key_id else self.default_key) if encrypted else None
+        key = self._key_of_copy(source, asked=kms_key_id) if encrypted else None
         earlier = self._earlier_snapshot_copy(source, key=key)
         copy = Copy(
             source_id=source.id,
@@ -259,12 +260,13 @@ class SnapshotsBackend(VolumesBackend):
             is_frozen=source.is_frozen,
         )
         snapshot.copy = copy
+        self._copies_by_origin.setdefault(source.content.origin, []).append(snapshot)
         self._keep_snapshot(snapshot, tags)
         self._count_snapshot_copy(snapshot)
         duration = self.world.transfer_duration(source.content.changed_since(earlier.content if earlier else None))
         if minutes is not None:
             duration = min(duration, timedelta(minutes=minutes))
-        snapshot.timer = self.call_later(duration, lambda: self._end_snapshot_copy(snapshot))
+        snapshot.timer = self.call_later(duration, lambda: self._end_snapshot(snapshot, state="completed"))
         if encrypted and kms_key_id:
             self.check_key(str(key), lambda found: self._take_copy_key(snapshot, found))
         return snapshot
@@ -274,12 +276,25 @@ class SnapshotsBackend(VolumesBackend):
         if tags:
             self.create_tags([snapshot.id], dict(tags))
 
+    def _key_of_copy(self, source: Snapshot, *, asked: str | None) -> str:
+        if asked:
+            return self.name_key(asked)
+        if source.encrypted and not self.ebs_encryption_by_default:
+            return aws_managed_key(account_id=self.account_id, region=self.region_name)
+        return self.default_key
+
     def _earlier_snapshot_copy(self, source: Snapshot, *, key: str | None) -> Snapshot | None:
-        copies = self._copies_by_origin.get((source.content.origin, key), [])
-        usable = [
-            each for each in copies if each.id in self.snapshots and each.content.written <= source.content.written
-        ]
-        return usable[-1] if usable else None
+        """The copy that a new one can be incremental to.
+
+        EBS User Guide, "Incremental snapshot copying": the most recent copy must still exist here, and all copies that
+        exist here must have the one key. An unfinished or a newer one is no base either.
+        """
+        copies = self._copies_by_origin.get(source.content.origin, [])
+        if not copies or copies[-1].id not in self.snapshots:
+            return None
+        has_one_key = all(each.kms_key_id == key for each in copies if each.id in self.snapshots)
+        is_base = copies[-1].state == "completed" and copies[-1].content.written <= source.content.written
+        return copies[-1] if has_one_key and is_base else None
 
     def _count_snapshot_copy(self, snapshot: Snapshot) -> None:
         if snapshot.copy is not None and snapshot.copy.is_counted:
@@ -290,15 +305,50 @@ class SnapshotsBackend(VolumesBackend):
         if snapshot.state != "pending":
             return
         if found is None:
+            self._copies_by_origin[snapshot.content.origin].remove(snapshot)
             self._end_snapshot(snapshot, state="error", message=KEY_NOT_ACCESSIBLE)
         else:
             snapshot.kms_key_id = found
 
-    def _end_snapshot_copy(self, snapshot: Snapshot) -> None:
-        if snapshot.state == "pending":
-            key = (snapshot.content.origin, snapshot.kms_key_id)
-            self._copies_by_origin.setdefault(key, []).append(snapshot)
-        self._end_snapshot(snapshot, state="completed")
+    def seed_snapshot(
+        self,
+        *,
+        started_at: datetime,
+        volume_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        data: bytes = b"",
+        size: int | None = None,
+        kms_key_id: str | None = None,
+        owner_id: str | None = None,
+        is_public: bool = False,
+    ) -> Snapshot:
+        """Add a snapshot that was completed in the past: history for tests, which never wait for it.
+
+        It is of `volume_id`, with the size and encryption of that volume if there is one. `owner_id` and `is_public`
+        make the snapshot of another account that everyone sees unless asked for `self`.
+        """
+        volume: Volume | None = self.volumes.get(volume_id)
+        key = kms_key_id or (volume.kms_key_id if volume else None)
+        snapshot = Snapshot(
+            ec2_backend=self,
+            snapshot_id=random_snapshot_id(),
+            content=Content(origin=volume_id).write(data) if data else Content(origin=volume_id),
+            lineage=(f"{self.region_name}/{volume_id}",),
+            volume_id=volume_id,
+            volume_size=size or (volume.size if volume else 8),
+            description=description,
+            start_time=started_at,
+            encrypted=key is not None,
+            kms_key_id=key,
+            owner_id=owner_id or self.account_id,
+        )
+        snapshot.state = "completed"
+        snapshot.completion_time = started_at + self.world.durations.snapshot_base
+        if is_public:
+            snapshot.create_volume_permission_groups.add("all")
+        self._keep_snapshot(snapshot, tags)
+        return snapshot
 
     def fail_snapshot(self, snapshot_id: str, *, message: str = "Internal error") -> None:
         """Let a pending snapshot end in `error` now, and with it the whole set it is part of: for tests."""

@@ -18,6 +18,7 @@ from local.twin.backend import TwinBackend, installed
 from local.twin.calls import Call
 from local.twin.clock import ManualClock
 from local.twin.events import Envelope
+from local.twin.inspection import describe_state
 from local.twin.keys import MotoKeys
 from local.twin.world import Durations, World
 
@@ -102,6 +103,24 @@ class Twin:
     ) -> None:
         """Write to a volume; `data` may stand for more bytes than it has."""
         self.backend(region).get_volume(volume_id).write(data, changed_bytes=changed_bytes, is_flushed=is_flushed)
+
+    def freeze(self, *volume_ids: str, region: str = "us-east-1") -> None:
+        """Flush and freeze the file systems on these volumes: nothing reaches the disks until `thaw`."""
+        for volume_id in volume_ids:
+            self.backend(region).get_volume(volume_id).freeze()
+
+    def thaw(self, *volume_ids: str, region: str = "us-east-1") -> None:
+        """Let the file systems write again."""
+        for volume_id in volume_ids:
+            self.backend(region).get_volume(volume_id).thaw()
+
+    def seed_snapshot(self, *, region: str = "us-east-1", **snapshot: Any) -> str:
+        """Add a completed snapshot of the past and give its id: see SnapshotsBackend.seed_snapshot."""
+        return self.backend(region).seed_snapshot(**snapshot).id
+
+    def state(self, region: str = "us-east-1") -> dict[str, Any]:
+        """What there is in `region`: see local.twin.inspection."""
+        return describe_state(self.backend(region))
 
     def digest_of(self, resource_id: str) -> str:
         """The content digest of a volume or snapshot of any Region."""

@@ -1,0 +1,142 @@
+"""What tests and the demo tell and ask the twin's server, under `/_twin/`: nothing of it is EC2's API."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from werkzeug.wrappers import Request, Response
+
+from local.twin.inspection import describe_state
+from local.twin.world import World
+
+PREFIX = "/_twin/"
+LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """The routes.
+
+    GET health: {"status": "ok"}.
+    GET events?after=N&wait=SECONDS: [{"seq": N + 1, "event": envelope}, ...], waiting for the next if there is none.
+    GET calls?after=N: what EC2 was asked. GET high-water: {"pending copies/REGION": N}.
+    POST write {"region", "volume_id", "text", "changed_bytes"?}: write to a volume; answers its digest.
+    POST freeze, thaw {"region", "volume_ids"}: hold back and let through what is written.
+    POST seed {"region", "volume_id", "start_time", "tags"?, "description"?, "text"?, "size"?, "kms_key_id"?,
+    "owner_id"?, "public"?}: a completed snapshot of the past; answers {"snapshot_id"}.
+    POST fail {"region", "snapshot_id", "message"?}: let a pending snapshot end in error.
+    GET state/REGION: volumes, snapshots and images with digests and lineage.
+    """
+
+    world: World
+    account_id: str
+
+    def answer(self, request: Request) -> Response:
+        """Carry out one control request."""
+        name, _, rest = request.path.removeprefix(PREFIX).partition("/")
+        routes: dict[tuple[str, str], Callable[[], Any]] = {
+            ("GET", "health"): lambda: {"status": "ok"},
+            ("GET", "events"): lambda: self._events(request),
+            ("GET", "calls"): lambda: self._calls(request),
+            ("GET", "high-water"): lambda: {
+                f"{kind}/{region}": level for (kind, region), level in self.world.calls.high_water.items()
+            },
+            ("GET", "state"): lambda: self._locked(lambda: describe_state(self._backend(rest))),
+            ("POST", "write"): lambda: self._locked(lambda: self._write(_body(request))),
+            ("POST", "freeze"): lambda: self._locked(lambda: self._freeze(_body(request))),
+            ("POST", "thaw"): lambda: self._locked(lambda: self._thaw(_body(request))),
+            ("POST", "seed"): lambda: self._locked(lambda: self._seed(_body(request))),
+            ("POST", "fail"): lambda: self._locked(lambda: self._fail(_body(request))),
+        }
+        try:
+            route = routes.get((request.method, name))
+            if route is None:
+                raise NotFound(f"There is no {request.method} {request.path}.")
+            return _reply(route())
+        except HTTPException as error:
+            return _reply({"error": error.description}, status=error.code or 500)
+        except (KeyError, ValueError) as error:
+            return _reply({"error": f"{type(error).__name__}: {error}"}, status=400)
+
+    def _locked(self, act: Callable[[], Any]) -> Any:
+        with self.world.clock.lock:
+            return act()
+
+    def _backend(self, region: str) -> Any:
+        return ec2_backends[self.account_id][region]
+
+    def _events(self, request: Request) -> Any:
+        after = int(request.args.get("after", 0))
+        wait = min(LONGEST_WAIT, float(request.args.get("wait", 0)))
+        found = self.world.events.wait_after(after, seconds=wait)
+        return [{"seq": after + number, "event": envelope} for number, envelope in enumerate(found, start=1)]
+
+    def _calls(self, request: Request) -> Any:
+        return [
+            {
+                "number": call.number,
+                "at": call.at.isoformat(),
+                "account": call.account_id,
+                "region": call.region,
+                "action": call.action,
+                "parameters": call.parameters,
+                "error": call.error,
+            }
+            for call in self.world.calls.calls[int(request.args.get("after", 0)) :]
+        ]
+
+    def _write(self, body: dict[str, Any]) -> Any:
+        volume = self._backend(body["region"]).get_volume(body["volume_id"])
+        volume.write(body["text"].encode(), changed_bytes=body.get("changed_bytes"))
+        return {"digest": volume.content.digest}
+
+    def _freeze(self, body: dict[str, Any]) -> Any:
+        for volume_id in body["volume_ids"]:
+            self._backend(body["region"]).get_volume(volume_id).freeze()
+        return {}
+
+    def _thaw(self, body: dict[str, Any]) -> Any:
+        for volume_id in body["volume_ids"]:
+            self._backend(body["region"]).get_volume(volume_id).thaw()
+        return {}
+
+    def _seed(self, body: dict[str, Any]) -> Any:
+        snapshot = self._backend(body["region"]).seed_snapshot(
+            started_at=_instant(body["start_time"]),
+            volume_id=body["volume_id"],
+            tags=body.get("tags"),
+            description=body.get("description", ""),
+            data=body.get("text", "").encode(),
+            size=body.get("size"),
+            kms_key_id=body.get("kms_key_id"),
+            owner_id=body.get("owner_id"),
+            is_public=body.get("public", False),
+        )
+        return {"snapshot_id": snapshot.id}
+
+    def _fail(self, body: dict[str, Any]) -> Any:
+        message = body.get("message", "Internal error")
+        self._backend(body["region"]).fail_snapshot(body["snapshot_id"], message=message)
+        return {}
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise BadRequest(f"{text} names no time zone.")
+    return at
+
+
+def _body(request: Request) -> dict[str, Any]:
+    body = json.loads(request.get_data())
+    if not isinstance(body, dict):
+        raise BadRequest("The body is not a JSON object.")
+    return body
+
+
+def _reply(answer: Any, *, status: int = 200) -> Response:
+    return Response(json.dumps(answer, default=str), status=status, content_type="application/json")

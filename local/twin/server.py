@@ -1,0 +1,92 @@
+"""The twin as a server on loopback: `python -m local.twin.server --port-file twin.port --scale 60 --kms-endpoint URL`.
+
+Time is the wall clock's, with durations divided by `--scale`. EC2's API and the control routes of
+`local.twin.control` answer on one port.
+"""
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request
+
+from local.twin.backend import installed
+from local.twin.clock import ScaledClock
+from local.twin.control import PREFIX, Control
+from local.twin.keys import EndpointKeys, Keys, MotoKeys
+from local.twin.world import World
+
+LOOPBACK = "127.0.0.1"
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT, then leave nothing behind."""
+    arguments = _parse_arguments()
+    keys: Keys = EndpointKeys(arguments.kms_endpoint) if arguments.kms_endpoint else MotoKeys()
+    world = World(clock=ScaledClock(scale=arguments.scale), keys=keys, random=Random())  # noqa: S311 (not secret)
+    with installed(world):
+        server = make_server(
+            arguments.host,
+            arguments.port,
+            _route(Control(world=world, account_id=os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID))),
+            threaded=True,
+            request_handler=_QuietHandler,
+        )
+        server.daemon_threads = True  # type: ignore[attr-defined] # a long poll must not keep the process alive
+
+        def stop(_number: int, _frame: Any) -> None:
+            threading.Thread(target=server.shutdown, daemon=True).start()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        if arguments.port_file:
+            _write_atomically(arguments.port_file, str(server.server_port))
+        try:
+            server.serve_forever()
+        finally:
+            server.socket.close()
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.twin.server", description=__doc__)
+    parser.add_argument("--host", default=LOOPBACK, choices=[LOOPBACK], help="loopback only")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port-file", type=Path, help="where to write the port once the server listens")
+    parser.add_argument("--scale", type=float, default=1, help="how many times faster than EC2")
+    parser.add_argument("--kms-endpoint", help="the KMS that knows the keys; without it, moto's in this process")
+    return parser.parse_args()
+
+
+def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    ec2 = DomainDispatcherApplication(create_backend_app)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").startswith(PREFIX):
+            return control.answer(Request(environ))(environ, start_response)
+        answer: Iterable[bytes] = ec2(environ, start_response)
+        return answer
+
+    return application
+
+
+class _QuietHandler(MotoRequestHandler):
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        """Log no request: the call log has them."""
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()
