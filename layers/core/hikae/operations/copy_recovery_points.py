@@ -163,7 +163,9 @@ class _Broker:
         for point in self.copies:
             members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
             for copy in (*members, *point.leftovers):
-                origin = copy.tags.get(naming.COPY_OF, "")
+                origin = copy.tags.get(naming.COPY_OF)
+                if origin is None:
+                    continue
                 if isinstance(copy, Image):
                     self._images_of.setdefault(origin, []).append(copy)
                 else:
@@ -174,11 +176,9 @@ class _Broker:
         # An image's copy brings pending snapshots of its own, which count against the images' limit, not this one.
         self._snapshots_in_flight = sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)
         self._images_in_flight = len(pending_images)
-        visible = {
-            _name_of(copy.tags.get(naming.COPY_OF, ""), int(copy.tags.get(naming.COPY_ATTEMPT, "1")))
-            for copies in (*self._snapshots_of.values(), *self._images_of.values())
-            for copy in copies
-        }
+        copies: list[Snapshot | Image] = [copy for group in self._snapshots_of.values() for copy in group]
+        copies.extend(copy for group in self._images_of.values() for copy in group)
+        visible = {_name_of(copy.tags[naming.COPY_OF], int(copy.tags[naming.COPY_ATTEMPT])) for copy in copies}
         for name in self._recent - visible:
             if name.startswith("ami-"):
                 self._images_in_flight += 1

@@ -1,0 +1,83 @@
+"""What the handlers share: the time of an invocation, and the batches of a job queue."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hikae.domain.jobs import read_job
+from hikae.domain.naming import parse_time
+from hikae.runtime import reporting, wiring
+from hikae.runtime.locks import locked
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from hikae.ports import Outcome
+    from hikae.runtime.settings import Settings
+
+
+class EventError(ValueError):
+    """An event that the function cannot make sense of."""
+
+
+def time_of(event: Mapping[str, Any]) -> datetime:
+    """The event's `now`, for tests and for making up a run by hand; the clock where it has none.
+
+    Raises:
+        EventError: `now` is not an RFC 3339 time.
+    """
+    given = event.get("now")
+    if given is None:
+        return datetime.now(tz=UTC)
+    if not isinstance(given, str):
+        raise EventError(f"now is {given!r}; an RFC 3339 time such as 2026-11-22T10:00:00Z")
+    try:
+        return parse_time(given)
+    except ValueError as error:
+        raise EventError(f"now: {error}") from error
+
+
+def flag_of(event: Mapping[str, Any], name: str) -> bool:
+    """A flag of the event, false where it is not given.
+
+    Raises:
+        EventError: it is neither true nor false; a deletion that was meant as a dry run must not happen.
+    """
+    value = event.get(name, False)
+    if not isinstance(value, bool):
+        raise EventError(f"{name} is {value!r}; either true or false")
+    return value
+
+
+def carry_out_jobs(event: dict[str, Any], context: "LambdaContext", settings: "Settings") -> dict[str, Any]:
+    """Carry out the jobs of an SQS batch; those that are to come back are named in the answer, one by one."""
+    from aws_lambda_powertools.utilities.batch import (  # noqa: PLC0415 - only these handlers need it
+        BatchProcessor,
+        EventType,
+        process_partial_response,
+    )
+
+    now = datetime.now(tz=UTC)
+    outcomes: list[Outcome] = []
+    carry_out = locked(
+        wiring.protector(settings, now=now),
+        table=settings.table,
+        client=wiring.clients_for(settings.place.region).dynamodb(),
+        context=context,
+    )
+
+    def handle(record: Any) -> None:
+        job = read_job(record.body, installation=settings.installation, place=settings.place)
+        outcomes.append(carry_out(job))
+
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    answer = process_partial_response(event=event, record_handler=handle, processor=processor, context=context)
+    for record, error in zip(processor.fail_messages, processor.exceptions, strict=False):
+        reporting.get_logger().error(
+            "job goes back to the queue",
+            message_id=getattr(record, "message_id", ""),
+            body=getattr(record, "body", ""),
+            error=f"{error[0].__name__}: {error[1]}" if error[0] else "",
+        )
+    reporting.report_jobs(outcomes, errors=len(processor.fail_messages))
+    return dict(answer)

@@ -1,0 +1,59 @@
+"""A short lock around one job, so that two workers do not carry it out at the same time.
+
+It is a Powertools idempotency record with a short life, not the truth: what exists is looked up in EC2 every time.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hikae.domain.model import Job
+from hikae.domain.naming import point_id
+from hikae.ports import Outcome, Status
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_LIFE_SECONDS = 60
+"""How long a finished job's answer stands in for the job itself: less than a queue's visibility timeout."""
+
+
+def locked(
+    carry_out: Callable[[Job], Outcome], *, table: str, client: Any, context: "LambdaContext"
+) -> Callable[[Job], Outcome]:
+    """`carry_out`, but never twice at a time for one point.
+
+    The result raises IdempotencyAlreadyInProgressError while another worker holds the point; the message then comes
+    back later, like one that was throttled. An exception of `carry_out` frees the point at once.
+    """
+    from aws_lambda_powertools.utilities.idempotency import (  # noqa: PLC0415 - it imports boto3
+        DynamoDBPersistenceLayer,
+        IdempotencyConfig,
+        idempotent_function,
+    )
+
+    # A killed run frees its lock at the function's own deadline, which only the context knows.
+    config = IdempotencyConfig(expires_after_seconds=_LIFE_SECONDS, lambda_context=context)
+    store = DynamoDBPersistenceLayer(table_name=table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
+
+    def run(job: Job) -> Outcome:
+        @idempotent_function(  # type: ignore[untyped-decorator]data_keyword_argument="point", persistence_store=store, config=config, key_prefix="lock")
+        def once(*, point: str) -> dict[str, Any]:
+            outcome = carry_out(job)
+            return {
+                "resource": outcome.resource,
+                "status": outcome.status.value,
+                "reason": outcome.reason,
+                "point": point,
+                "created": list(outcome.created),
+            }
+
+        answer = once(point=point_id(job.identity))
+        return Outcome(
+            resource=answer["resource"],
+            status=Status(answer["status"]),
+            reason=answer["reason"],
+            point=answer["point"],
+            created=tuple(answer["created"]),
+        )
+
+    return run

@@ -1,0 +1,115 @@
+"""What a deployed function is told by its environment: read once, checked whole, never at import."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hikae.domain.model import AccountId, Place, Region, SiteRole
+
+_T = TypeVar("_T")
+
+
+class SettingsError(RuntimeError):
+    """The environment lacks something, or says something that cannot be; the text names every variable concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The environment of one function. What its site does not have is empty."""
+
+    installation: str
+    site: SiteRole
+    place: Place
+    bucket: str
+    table: str
+    snapshot_queue_url: str = ""
+    image_queue_url: str = ""
+    copy_key_arn: str = ""
+    primaries: tuple[Place, ...] = ()
+    source_role_arns: Mapping[AccountId, str]
+    snapshot_copy_limit: int = 20
+    image_copy_limit: int = 50
+    deletion_cap: int = 200
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read the environment that the template sets.
+
+        Raises:
+            SettingsError: naming every variable that is missing or wrong.
+        """
+        reader = _Reader(os.environ if environment is None else environment)
+        settings = cls(
+            installation=reader.text("HIKAE_INSTALLATION"),
+            site=reader.read("HIKAE_SITE", SiteRole, SiteRole.PRIMARY),
+            place=Place(account=AccountId(reader.text("HIKAE_ACCOUNT")), region=Region(reader.text("AWS_REGION"))),
+            bucket=reader.text("HIKAE_BUCKET"),
+            table=reader.text("HIKAE_TABLE"),
+            snapshot_queue_url=reader.text("HIKAE_SNAPSHOT_QUEUE_URL", default=""),
+            image_queue_url=reader.text("HIKAE_IMAGE_QUEUE_URL", default=""),
+            copy_key_arn=reader.text("HIKAE_COPY_KEY_ARN", default=""),
+            primaries=reader.read("HIKAE_PRIMARIES", _places, (), default=""),
+            source_role_arns=reader.read("HIKAE_SOURCE_ROLE_ARNS", _roles, {}, default=""),
+            snapshot_copy_limit=reader.read("HIKAE_SNAPSHOT_COPY_LIMIT", _count, 20, default="20"),
+            image_copy_limit=reader.read("HIKAE_IMAGE_COPY_LIMIT", _count, 50, default="50"),
+            deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 200, default="200"),
+        )
+        if reader.problems:
+            raise SettingsError("; ".join(reader.problems))
+        return settings
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def text(self, name: str, *, default: str | None = None) -> str:
+        value = self._environment.get(name, default)
+        if value is None or (value == "" and default is None):
+            self.problems.append(f"{name} is not set")
+            return ""
+        return value
+
+    def read(self, name: str, convert: Callable[[str], _T], fallback: _T, *, default: str | None = None) -> _T:
+        before = len(self.problems)
+        value = self.text(name, default=default)
+        if len(self.problems) > before:
+            return fallback
+        try:
+            return convert(value)
+        except ValueError as error:
+            self.problems.append(f"{name} is {value!r}: {error}")
+            return fallback
+
+
+def _places(value: str) -> tuple[Place, ...]:
+    places = []
+    for part in _parts(value):
+        account, slash, region = part.partition("/")
+        if not (slash and account.isdecimal() and region):
+            raise ValueError(f"{part!r} is not account/region, such as 123456789012/us-east-1")
+        places.append(Place(account=AccountId(account), region=Region(region)))
+    return tuple(places)
+
+
+def _roles(value: str) -> dict[AccountId, str]:
+    roles = {}
+    for arn in _parts(value):
+        fields = arn.split(":")
+        if len(fields) < 6 or fields[2] != "iam":  # noqa: PLR2004 - arn:partition:iam::account:role/name
+            raise ValueError(f"{arn!r} is not a role's ARN, such as arn:aws:iam::123456789012:role/hikae-source")
+        roles[AccountId(fields[4])] = arn
+    return roles
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("it must not be negative")
+    return number
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]

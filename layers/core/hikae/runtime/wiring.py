@@ -1,0 +1,141 @@
+"""Which implementation stands behind which port: the only place that knows both.
+
+Clients are made once per process and first when they are needed; nothing is made at import.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hikae.domain.model import Job, Kind, Place, Region, SiteRole
+from hikae.domain.naming import bucket_name
+from hikae.ports import Outcome
+from hikae.runtime.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from hikae.aws.clients import Clients
+    from hikae.operations.copy_recovery_points import Copying, SourceSite
+    from hikae.operations.prune_recovery_points import Pruned
+    from hikae.operations.schedule_backups import Tick
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The function's settings, read at its first invocation."""
+    return Settings.from_env()
+
+
+@lru_cache(maxsize=8)
+def clients_for(region: Region, role_arn: str | None = None) -> "Clients":
+    """The boto3 clients of this process for one Region, under a role where one is to be assumed."""
+    from hikae.aws.clients import Clients  # noqa: PLC0415 - boto3 is the most expensive import there is
+
+    return Clients(region=region, role_arn=role_arn)
+
+
+def tick(settings: Settings, *, now: datetime) -> "Tick":
+    """Run schedule_backups for this site."""
+    from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings  # noqa: PLC0415
+    from hikae.aws.ledger import DynamoSlotLedger  # noqa: PLC0415
+    from hikae.aws.queues import SqsJobQueue  # noqa: PLC0415
+    from hikae.operations.schedule_backups import schedule_backups  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+    snapshots = SqsJobQueue(clients.sqs(), url=settings.snapshot_queue_url)
+    images = SqsJobQueue(clients.sqs(), url=settings.image_queue_url)
+    return schedule_backups(
+        installation=settings.installation,
+        plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
+        fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        queues={Kind.SNAPSHOT_SET: snapshots, Kind.SNAPSHOT: snapshots, Kind.IMAGE: images},
+        ledger=DynamoSlotLedger(clients.dynamodb(), table=settings.table),
+        inventory=S3Documents(clients.s3(), bucket=settings.bucket),
+        now=now,
+    )
+
+
+def protector(settings: Settings, *, now: datetime) -> Callable[[Job], Outcome]:
+    """What carries out one job of this site, whatever its kind."""
+    from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Creator, Ec2Holdings, Ec2Sources  # noqa: PLC0415
+    from hikae.operations.protect import build_image, snapshot_volumes  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+
+    def protect(job: Job) -> Outcome:
+        operation = build_image if job.kind is Kind.IMAGE else snapshot_volumes
+        return operation(
+            job,
+            holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+            sources=Ec2Sources(clients.reading_ec2()),
+            creator=Ec2Creator(clients.creating_ec2()),
+            manifests=S3Documents(clients.s3(), bucket=settings.bucket),
+            now=now,
+        )
+
+    return protect
+
+
+def broker(settings: Settings, *, now: datetime) -> "Copying":
+    """Run copy_recovery_points for this site."""
+    from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Copier, Ec2Holdings  # noqa: PLC0415
+    from hikae.aws.ledger import DynamoRecentCopies  # noqa: PLC0415
+    from hikae.operations.copy_recovery_points import CopyLimits, copy_recovery_points  # noqa: PLC0415
+
+    if not settings.copy_key_arn:
+        raise SettingsError("HIKAE_COPY_KEY_ARN is not set: a copy without the recovery site's key is no copy")
+    clients = clients_for(settings.place.region)
+    return copy_recovery_points(
+        installation=settings.installation,
+        plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
+        primaries=[_source_site(settings, primary) for primary in settings.primaries],
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        copier=Ec2Copier(clients.creating_ec2(), key_arn=settings.copy_key_arn),
+        recent=DynamoRecentCopies(clients.dynamodb(), table=settings.table),
+        limits=CopyLimits(snapshots=settings.snapshot_copy_limit, images=settings.image_copy_limit),
+        now=now,
+    )
+
+
+def _source_site(settings: Settings, primary: Place) -> "SourceSite":
+    from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
+    from hikae.operations.copy_recovery_points import SourceSite  # noqa: PLC0415
+
+    clients = clients_for(primary.region, settings.source_role_arns.get(primary.account))
+    bucket = bucket_name(installation=settings.installation, site=SiteRole.PRIMARY, place=primary)
+    return SourceSite(
+        holdings=Ec2Holdings(clients.reading_ec2(), place=primary),
+        documents=S3Documents(clients.s3(), bucket=bucket),
+    )
+
+
+def pruner(settings: Settings, *, dry_run: bool) -> "Pruned":
+    """Run prune_recovery_points for this site."""
+    from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings, Ec2Remover  # noqa: PLC0415
+    from hikae.operations.prune_recovery_points import prune_recovery_points  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+
+    def destination(region: Region) -> Ec2Holdings:
+        there = Place(account=settings.place.account, region=region)
+        return Ec2Holdings(clients.reading_ec2(region), place=there)
+
+    return prune_recovery_points(
+        installation=settings.installation,
+        site=settings.site,
+        plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        remover=Ec2Remover(clients.reading_ec2()),
+        destinations=destination,
+        cap=settings.deletion_cap,
+        dry_run=dry_run,
+    )
