@@ -36,7 +36,13 @@ def locked(
     store = DynamoDBPersistenceLayer(table_name=table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
 
     def run(job: Job) -> Outcome:
-        @idempotent_function(  # type: ignore[untyped-decorator]data_keyword_argument="point", persistence_store=store, config=config, key_prefix="lock")
+        # Powertools leaves the decorator's type open.
+        @idempotent_function(  # type: ignore[untyped-decorator]
+            data_keyword_argument="point",
+            persistence_store=store,
+            config=config,
+            key_prefix="lock",
+        )
         def once(*, point: str) -> dict[str, Any]:
             outcome = carry_out(job)
             return {
