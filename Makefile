@@ -76,3 +76,23 @@ e2e: setup
 format: .venv/.installed ## put the code into shape
 	ruff check --fix-only --quiet .
 	ruff format --quiet .
+
+# --- the local cloud: begin -------------------------------------------------------------------------------------------
+
+.PHONY: local-up local-status local-down local-env invoke
+local-up: setup ## start the local cloud and deploy both sites
+	python -m local.cloud up
+
+local-status: setup ## show the local cloud's processes, endpoints, Regions and stacks
+	python -m local.cloud status
+
+local-down: setup ## end the local cloud with everything in it
+	python -m local.cloud down
+
+local-env: setup ## print the export lines for talking to it: eval "$$(make -s local-env)"
+	@python -m local.cloud env
+
+invoke: setup ## run a built function by hand: make invoke FUNCTION=SnapshotVolumes EVENT=events/….json [SITE=recovery]
+	@python -m local.invoke --function "$(FUNCTION)" --event "$(EVENT)" --site "$(or $(SITE),primary)"
+
+# --- the local cloud: end ---------------------------------------------------------------------------------------------
