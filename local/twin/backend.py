@@ -8,15 +8,16 @@ import moto.ec2.urls
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin.instances import InstancesBackend, InstancesResponse
+from local.twin.image_requests import ImagesResponse
+from local.twin.images import ImagesBackend
 from local.twin.world import World, install_world, remove_world
 
 
-class TwinBackend(InstancesBackend):
+class TwinBackend(ImagesBackend):
     """EC2 of one account in one Region."""
 
 
-class TwinResponse(InstancesResponse):
+class TwinResponse(ImagesResponse):
     """One request to EC2."""
 
 

@@ -1,0 +1,322 @@
+"""Instances: launched with what their image really carries, and moved through their states by the clock.
+
+Sources: EC2 API Reference (RunInstances, StartInstances, StopInstances, RebootInstances, TerminateInstances,
+"Error codes"), EC2 User Guide ("Amazon EC2 instance state changes", "Block device mappings for volumes").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from moto.ec2.exceptions import OperationDisableApiStopNotPermitted, OperationNotPermitted4
+from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+
+from local.twin.block_devices import Device, check_snapshot_of_device, merge_block_devices, parse_block_devices
+from local.twin.clock import Action, Timer
+from local.twin.errors import refuse
+from local.twin.events import instance_changed
+from local.twin.image_catalog import ImageCatalog
+from local.twin.image_record import Image
+from local.twin.volumes import Volume, check_volume_type
+
+_STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+_START = timedelta(seconds=25)
+_STOP = timedelta(seconds=30)
+_TERMINATION = timedelta(seconds=30)
+# "An instance in the terminated state remains visible for a while and is then deleted", usually within an hour
+# (EC2 User Guide, "Terminate Amazon EC2 instances").
+_VISIBLE_AFTER_TERMINATION = timedelta(hours=1)
+
+
+@dataclass(kw_only=True, eq=False)
+class Launch:
+    """What the twin knows of an instance beyond moto: where it came from and what happened to it."""
+
+    image: Image
+    instance_store_devices: list[Device]
+    rebooted_at: list[datetime] = field(default_factory=list)
+    running_since: datetime | None = None
+    transition: Timer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """The states of one instance before and after a call, as the call's answer tells them."""
+
+    instance_id: str
+    previous: str
+    current: str
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "InstanceId": self.instance_id,
+            "PreviousState": {"Code": _STATE_CODES[self.previous], "Name": self.previous},
+            "CurrentState": {"Code": _STATE_CODES[self.current], "Name": self.current},
+        }
+
+
+class InstancesBackend(ImageCatalog):
+    """The instances of one account in one Region."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._launches: dict[str, Launch] = {}
+        self._launch_tokens: dict[str, tuple[Any, Reservation]] = {}
+        super().__init__(region_name, account_id)
+
+    def launch_of(self, instance_id: str) -> Launch:
+        """What the twin noted of the instance; InvalidInstanceID.NotFound when there is none."""
+        self.get_instance(instance_id)
+        return self._launches[instance_id]
+
+    def get_instance_by_id(self, instance_id: str) -> Instance | None:
+        return self.get_instance(instance_id) if instance_id in self._launches else None
+
+    def get_multi_instances_by_id(self, instance_ids: list[str], filters: Any = None) -> list[Instance]:
+        return [self.get_instance(instance_id) for instance_id in instance_ids]
+
+    def volumes_of(self, instance: Instance) -> dict[str, Volume]:
+        """The EBS volumes that are attached to the instance, by device name."""
+        return {device: self.get_volume(block.volume_id) for device, block in instance.get_block_device_mapping}
+
+    # Launching
+
+    def launch_once(self, token: str | None, request: Any, launch: Any) -> Reservation:
+        """What `launch()` gives, or gave when the same token was used before.
+
+        Raises IdempotentParameterMismatch if it was used with another request (EC2 Developer Guide, "Ensuring
+        idempotency in Amazon EC2 API requests").
+        """
+        if token and token in self._launch_tokens:
+            earlier, reservation = self._launch_tokens[token]
+            if earlier != request:
+                raise refuse("IdempotentParameterMismatch", f"Arguments differ from those first used with {token}")
+            return reservation
+        reservation = launch()
+        if token:
+            self._launch_tokens[token] = (request, reservation)
+        return reservation
+
+    def run_instances(
+        self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
+    ) -> Reservation:
+        """Launch `count` pending instances whose volumes come from the image's block device mapping.
+
+        The mappings of the launch template, then those of the request, override the image's by device name. Either all
+        instances are launched or none is.
+        """
+        arguments = kwargs.get("launch_template")
+        template = self._get_template_from_args(arguments) if arguments else None
+        image = self.require_available_image(image_id or (template.image_id if template else "") or "")
+        devices: Sequence[Device] = image.devices
+        for mappings in (
+            template.data.get("BlockDeviceMappings") if template else None,
+            kwargs.pop("block_device_mappings", None),
+        ):
+            devices = merge_block_devices(image=devices, requested=parse_block_devices(mappings or []))
+        devices = [self._complete(device, image=image) for device in devices]
+        tags = kwargs.pop("tags", None) or {}
+        kwargs.setdefault("is_instance_type_default", not kwargs.get("instance_type"))
+        reservation = super().run_instances(
+            image_id,
+            count,
+            user_data,
+            security_group_names,
+            block_device_mappings=[],  # an empty list keeps moto from making a blank root volume
+            tags={"instance": tags.get("instance", {})},
+            **kwargs,
+        )
+        for instance in reservation.instances:
+            self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
+        return reservation
+
+    def _complete(self, device: Device, *, image: Image) -> Device:
+        if not device.is_ebs:
+            return device
+        size = device.size
+        is_from_encrypted = False
+        if device.snapshot_id:
+            snapshot = self.get_snapshot(device.snapshot_id)
+            if snapshot.state != "completed":
+                raise refuse("IncorrectState", f"Snapshot {snapshot.id} is '{snapshot.state}'")
+            is_from_image = snapshot.id in image.snapshot_ids
+            if not is_from_image and not snapshot.is_visible_to(self.account_id):
+                raise refuse("InvalidSnapshot.NotFound", f"The snapshot '{snapshot.id}' does not exist.")
+            check_snapshot_of_device(
+                device, snapshot_size=snapshot.volume_size, snapshot_is_encrypted=snapshot.encrypted
+            )
+            size = size or snapshot.volume_size
+            is_from_encrypted = snapshot.encrypted
+        if size is None:
+            raise refuse("MissingParameter", "The request must contain the parameter size or snapshotId")
+        if device.kms_key_id and not (device.encrypted or is_from_encrypted):
+            raise refuse(
+                "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
+            )
+        volume_type = device.volume_type or "gp2"
+        iops = None if volume_type == "gp2" else device.iops
+        check_volume_type(volume_type, size=size, iops=iops, throughput=device.throughput)
+        is_deleted = True if device.delete_on_termination is None else device.delete_on_termination
+        return replace(device, size=size, volume_type=volume_type, iops=iops, delete_on_termination=is_deleted)
+
+    def _equip(
+        self, instance: Instance, *, image: Image, devices: Sequence[Device], volume_tags: dict[str, str]
+    ) -> None:
+        instance.launch_time = self.now
+        instance.root_device_name = image.root_device_name
+        instance.root_device_type = image.root_device_type
+        launch = Launch(image=image, instance_store_devices=[device for device in devices if not device.is_ebs])
+        self._launches[instance.id] = launch
+        for device in devices:
+            if device.is_ebs:
+                volume = self.create_volume(
+                    size=device.size,
+                    zone_name=instance.availability_zone,
+                    snapshot_id=device.snapshot_id,
+                    encrypted=bool(device.encrypted),
+                    kms_key_id=device.kms_key_id,
+                    volume_type=device.volume_type,
+                    iops=device.iops,
+                    throughput=device.throughput,
+                )
+                self.attach_volume(volume.id, instance.id, device.name, bool(device.delete_on_termination))
+                if volume_tags:
+                    self.create_tags([volume.id], dict(volume_tags))
+        self._enter(instance, "pending", then=partial(self._come_up, instance), after=_START)
+
+    def _come_up(self, instance: Instance) -> None:
+        failed = [each.id for each in self.volumes_of(instance).values() if each.state == "error"]
+        if failed:
+            # A key that cannot be used lets the launch fail after the call (EC2 UG, "Instance terminates immediately").
+            self._terminate(instance, reason="Client.InternalError", message="Client error on launch")
+            return
+        instance.start()
+        self._launches[instance.id].running_since = self.now
+        self._enter(instance, "running")
+
+    # States
+
+    def _enter(
+        self, instance: Instance, state: str, *, then: Action | None = None, after: timedelta = timedelta()
+    ) -> None:
+        launch = self._launches[instance.id]
+        if launch.transition is not None:
+            launch.transition.cancel()
+        instance._state = InstanceState(state, _STATE_CODES[state])  # noqa: SLF001 (moto has no setter)
+        launch.transition = self.call_later(after, then) if then else None
+        self.send_event(
+            instance_changed(region=self.region_name, account_id=self.account_id, instance_id=instance.id, state=state)
+        )
+
+    def start(self, instance_ids: Sequence[str]) -> list[StateChange]:
+        """StartInstances: a stopped instance becomes pending; IncorrectInstanceState from stopping or when it ends."""
+        instances = [self.get_instance(each) for each in instance_ids]
+        for instance in instances:
+            if instance.state not in ("stopped", "running", "pending"):
+                raise _incorrect_state(instance, "started")
+        changes = []
+        for instance in instances:
+            previous = instance.state
+            if previous == "stopped":
+                instance.launch_time = self.now
+                self._enter(instance, "pending", then=partial(self._come_up, instance), after=_START)
+            changes.append(StateChange(instance_id=instance.id, previous=previous, current=instance.state))
+        return changes
+
+    def stop(self, instance_ids: Sequence[str]) -> list[StateChange]:
+        """StopInstances: a running instance becomes stopping. An instance-store-backed one cannot be stopped."""
+        instances = [self.get_instance(each) for each in instance_ids]
+        for instance in instances:
+            if instance.state not in ("running", "stopping", "stopped"):
+                raise _incorrect_state(instance, "stopped")
+            if instance.root_device_type != "ebs":
+                raise refuse(
+                    "UnsupportedOperation",
+                    f"The instance '{instance.id}' does not have an 'ebs' root device type and cannot be stopped",
+                )
+            if instance.disable_api_stop is True:
+                raise OperationDisableApiStopNotPermitted(instance.id)
+        changes = []
+        for instance in instances:
+            previous = instance.state
+            if previous == "running":
+                self._enter(instance, "stopping", then=partial(self._finish_stopping, instance), after=_STOP)
+            changes.append(StateChange(instance_id=instance.id, previous=previous, current=instance.state))
+        return changes
+
+    def _finish_stopping(self, instance: Instance) -> None:
+        self._flush(instance)
+        instance.stop()
+        self._launches[instance.id].running_since = None
+        self._enter(instance, "stopped")
+
+    def reboot(self, instance_ids: Sequence[str]) -> None:
+        """RebootInstances: running instances restart their operating system; others are refused with IncorrectState."""
+        instances = [self.get_instance(each) for each in instance_ids]
+        for instance in instances:
+            if instance.state != "running":
+                raise refuse("IncorrectState", f"The instance '{instance.id}' is not in the 'running' state.")
+        for instance in instances:
+            self.note_reboot(instance)
+
+    def note_reboot(self, instance: Instance) -> None:
+        """The operating system restarts: caches reach the disks, the state stays running, and no event is sent."""
+        self._flush(instance)
+        self._launches[instance.id].rebooted_at.append(self.now)
+
+    def _flush(self, instance: Instance) -> None:
+        for volume in self.volumes_of(instance).values():
+            volume.freeze()
+            volume.thaw()
+
+    def terminate(self, instance_ids: Sequence[str]) -> list[StateChange]:
+        """TerminateInstances: from any state; a terminated instance stays as it is."""
+        if not instance_ids:
+            raise refuse("InvalidParameterCombination", "No instances specified")
+        instances = [self.get_instance(each) for each in instance_ids]
+        for instance in instances:
+            if instance.disable_api_termination is True:
+                raise OperationNotPermitted4(instance.id)
+        changes = []
+        for instance in instances:
+            previous = instance.state
+            if previous not in ("shutting-down", "terminated"):
+                self._terminate(
+                    instance,
+                    reason="Client.UserInitiatedShutdown",
+                    message="User initiated shutdown",
+                )
+            changes.append(StateChange(instance_id=instance.id, previous=previous, current=instance.state))
+        return changes
+
+    def _terminate(self, instance: Instance, *, reason: str, message: str) -> None:
+        def finish() -> None:
+            for device, block in instance.get_block_device_mapping:
+                self.detach_volume(block.volume_id, instance.id, device)
+                if block.delete_on_termination:
+                    self.delete_volume(block.volume_id)
+            instance.terminate()
+            instance.state_reason = StateReason(f"{reason}: {message}", reason)
+            self._enter(instance, "terminated", then=partial(self._forget, instance), after=_VISIBLE_AFTER_TERMINATION)
+
+        self._launches[instance.id].running_since = None
+        self._enter(instance, "shutting-down", then=finish, after=_TERMINATION)
+
+    def _forget(self, instance: Instance) -> None:
+        for reservation in list(self.reservations.values()):
+            if instance in reservation.instances:
+                reservation.instances.remove(instance)
+                if not reservation.instances:
+                    del self.reservations[reservation.id]
+        del self._launches[instance.id]
+        self._instances_by_id.pop(instance.id, None)
+        self.forget_tags(instance.id)
+
+
+def _incorrect_state(instance: Instance, wanted: str) -> Exception:
+    return refuse(
+        "IncorrectInstanceState", f"The instance '{instance.id}' is not in a state from which it can be {wanted}."
+    )
