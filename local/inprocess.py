@@ -1,0 +1,236 @@
+"""An installation inside one process: the twin's EC2, moto's other services, and the product's own wiring.
+
+Nothing of the product is replaced: buckets, tables, queues and keys exist, and its operations run against them as they
+do when deployed. Tests and benchmarks move the twin's clock; no time passes by itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from hikae.domain.jobs import read_job
+from hikae.domain.model import AccountId, Job, Place, Region, SiteRole
+from hikae.domain.naming import bucket_name
+from hikae.operations.copy_recovery_points import Copying
+from hikae.operations.prune_recovery_points import Pruned
+from hikae.operations.schedule_backups import Tick
+from hikae.ports import Outcome
+from hikae.runtime import wiring
+from hikae.runtime.settings import Settings
+from local.twin.testing import Twin
+
+ACCOUNT = AccountId("123456789012")
+PRIMARY = Region("us-east-1")
+RECOVERY = Region("us-west-2")
+START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+SNAPSHOT_PLAN = """\
+version: 1
+plan: production
+timezone: UTC
+selection:
+  resources: [instance, volume]
+  tags: {Backup: production}
+rules:
+  - name: hourly
+    schedule: "0 * * * *"
+    start_window: 1h
+    protect: snapshots
+    retention: {keep_last: 3}
+    copies: [{region: us-west-2, retention: {keep_last: 2}}]
+    objectives: {rpo: 2h, rto: 1h}
+"""
+IMAGE_PLAN = """\
+version: 1
+plan: web-images
+timezone: UTC
+selection: {resources: [instance], tags: {Backup: image}}
+rules:
+  - name: hourly
+    schedule: "0 * * * *"
+    start_window: 1h
+    protect: image
+    retention: {keep_last: 2}
+    copies: [{region: us-west-2, retention: {keep_last: 2}}]
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Installation:
+    """Two sites in one account: `us-east-1` is protected, `us-west-2` holds the copies."""
+
+    now: datetime = START
+    deletion_cap: int = 200
+    snapshot_copy_limit: int = 20
+    name: str = "main"
+    twin: Twin = field(init=False)
+    key_arn: str = field(init=False)
+    primary: Settings = field(init=False)
+    recovery: Settings = field(init=False)
+
+    def __enter__(self) -> Self:
+        """Start the twin and make what the two stacks would make."""
+        wiring.clients_for.cache_clear()
+        self.twin = Twin(now=self.now, account_id=ACCOUNT)
+        self.twin.__enter__()
+        for region, site in ((PRIMARY, SiteRole.PRIMARY), (RECOVERY, SiteRole.RECOVERY)):
+            self._make_site(region, site)
+        self.key_arn = self.twin.client("kms", RECOVERY).create_key()["KeyMetadata"]["Arn"]
+        sqs = self.twin.client("sqs", PRIMARY)
+        queues = {
+            f"HIKAE_{kind}_QUEUE_URL": sqs.create_queue(QueueName=f"{kind.lower()}-jobs")["QueueUrl"]
+            for kind in ("SNAPSHOT", "IMAGE")
+        }
+        self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | queues)
+        self.recovery = Settings.from_env(self.environment(SiteRole.RECOVERY))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the twin; nothing is left."""
+        self.twin.__exit__(kind, error, trace)
+        wiring.clients_for.cache_clear()
+
+    def environment(self, site: SiteRole) -> dict[str, str]:
+        """What the template would put into the environment of every function of a site."""
+        region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+        shared = {
+            "AWS_REGION": region,
+            "HIKAE_INSTALLATION": self.name,
+            "HIKAE_SITE": site.value,
+            "HIKAE_ACCOUNT": ACCOUNT,
+            "HIKAE_BUCKET": self._bucket(site),
+            "HIKAE_TABLE": f"hikae-{self.name}-{site}",
+            "HIKAE_DELETION_CAP": str(self.deletion_cap),
+        }
+        if site is SiteRole.PRIMARY:
+            return shared
+        return shared | {
+            "HIKAE_COPY_KEY_ARN": self.key_arn,
+            "HIKAE_PRIMARIES": f"{ACCOUNT}/{PRIMARY}",
+            "HIKAE_SNAPSHOT_COPY_LIMIT": str(self.snapshot_copy_limit),
+        }
+
+    # --- what its user does -------------------------------------------------------------------------------------------
+
+    def apply(self, name: str, text: str, sites: Iterable[SiteRole] = tuple(SiteRole)) -> None:
+        """Apply a plan at the sites."""
+        for site in sites:
+            region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+            client = self.twin.client("s3", region)
+            client.put_object(Bucket=self._bucket(site), Key=f"plans/{name}.yaml", Body=text.encode())
+
+    def launch(self, count: int = 1, *, tags: Mapping[str, str] | None = None, **arguments: Any) -> list[str]:
+        """Run instances with a root and a data volume; they are running when this returns."""
+        ec2 = self.twin.client("ec2", PRIMARY)
+        base = next(
+            image for image in ec2.describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs"
+        )
+        request = {
+            "ImageId": base["ImageId"],
+            "InstanceType": "m5.large",
+            "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3"}}],
+            **arguments,
+        }
+        wanted = [{"Key": key, "Value": value} for key, value in (tags or {"Backup": "production"}).items()]
+        specifications = [{"ResourceType": "instance", "Tags": wanted}]
+        answer = ec2.run_instances(MinCount=count, MaxCount=count, TagSpecifications=specifications, **request)
+        self.advance(minutes=5)
+        return [instance["InstanceId"] for instance in answer["Instances"]]
+
+    def detached_volume(self, *, tags: Mapping[str, str] | None = None, **arguments: Any) -> str:
+        """Make a volume that is attached to nothing."""
+        wanted = [{"Key": key, "Value": value} for key, value in (tags or {"Backup": "production"}).items()]
+        request = {"AvailabilityZone": f"{PRIMARY}a", "Size": 10, "VolumeType": "gp3", **arguments}
+        volume = self.twin.client("ec2", PRIMARY).create_volume(
+            TagSpecifications=[{"ResourceType": "volume", "Tags": wanted}], **request
+        )
+        self.advance(minutes=5)
+        volume_id: str = volume["VolumeId"]
+        return volume_id
+
+    def advance(self, **duration: float) -> None:
+        """Let time pass."""
+        self.twin.clock.advance(timedelta(**duration))
+
+    # --- what the functions do ----------------------------------------------------------------------------------------
+
+    def tick(self, now: datetime | None = None) -> Tick:
+        """One run of schedule_backups."""
+        return wiring.tick(self.primary, now=now or self.twin.clock.now())
+
+    def jobs(self) -> list[Job]:
+        """Take every job that waits."""
+        sqs = self.twin.client("sqs", PRIMARY)
+        jobs = []
+        for url in (self.primary.snapshot_queue_url, self.primary.image_queue_url):
+            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                for message in messages:
+                    jobs.append(read_job(message["Body"], installation=self.name, place=self.primary.place))
+                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return jobs
+
+    def carry_out(self, job: Job, now: datetime | None = None) -> Outcome:
+        """One run of snapshot_volumes or build_images over one job."""
+        return wiring.protector(self.primary, now=now or self.twin.clock.now())(job)
+
+    def back_up(self) -> list[Outcome]:
+        """A tick and all of its jobs; the points are complete when this returns."""
+        self.tick()
+        outcomes = [self.carry_out(job) for job in self.jobs()]
+        self.advance(minutes=20)
+        return outcomes
+
+    def copy(self) -> Copying:
+        """One run of copy_recovery_points."""
+        return wiring.broker(self.recovery, now=self.twin.clock.now())
+
+    def copy_all(self) -> list[Copying]:
+        """The broker, woken until nothing is wanted and nothing is in flight."""
+        runs = []
+        for _ in range(1000):
+            run = self.copy()
+            runs.append(run)
+            if not run.in_flight and not any(outcome.created for outcome in run.outcomes):
+                return runs
+            self.advance(minutes=5)
+        raise AssertionError(f"copying does not come to an end: {runs[-1]}")
+
+    def prune(self, site: SiteRole, *, dry_run: bool = False) -> Pruned:
+        """One run of prune_recovery_points."""
+        settings = self.primary if site is SiteRole.PRIMARY else self.recovery
+        return wiring.pruner(settings, dry_run=dry_run)
+
+    # --- what EC2 says ------------------------------------------------------------------------------------------------
+
+    def snapshots(self, region: Region = PRIMARY) -> list[dict[str, Any]]:
+        """Every snapshot that the account owns in a Region."""
+        pages = self.twin.client("ec2", region).get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
+        return [snapshot for page in pages for snapshot in page["Snapshots"]]
+
+    def images(self, region: Region = PRIMARY) -> list[dict[str, Any]]:
+        """Every image that the account owns in a Region."""
+        pages = self.twin.client("ec2", region).get_paginator("describe_images").paginate(Owners=["self"])
+        return [image for page in pages for image in page["Images"]]
+
+    def _bucket(self, site: SiteRole) -> str:
+        region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+        return bucket_name(installation=self.name, site=site, place=Place(account=ACCOUNT, region=region))
+
+    def _make_site(self, region: Region, site: SiteRole) -> None:
+        location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        self.twin.client("s3", region).create_bucket(Bucket=self._bucket(site), **location)
+        self.twin.client("dynamodb", region).create_table(
+            TableName=f"hikae-{self.name}-{site}",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+
+def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of anything that EC2 describes."""
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
