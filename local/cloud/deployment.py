@@ -42,21 +42,23 @@ def build(
     target = builds / _digest(root)
     if target.exists():
         target.touch()
-        return target, False
+        return target / "build", False
     builds.mkdir(parents=True, exist_ok=True)
+    # The built template names sources by paths relative to itself, so the draft lies as deep as the target. `sam build`
+    # also writes beside its build directory; hence a folder around it.
     draft = Path(tempfile.mkdtemp(prefix="draft-", dir=builds))
     try:
         command = ["sam", "build", "--template-file", str(root / template), "--build-dir", str(draft / "build")]
-        run([*command, "--base-dir", str(root)], environment=environment, cwd=draft, what="sam build")
+        run([*command, "--base-dir", str(root)], environment=environment, cwd=root, what="sam build")
         try:
-            (draft / "build").rename(target)
+            draft.rename(target)
         except OSError:
             if not target.exists():  # else another cloud was faster with the same sources
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     _drop_old_builds(builds)
-    return target, True
+    return target / "build", True
 
 
 def _digest(root: Path) -> str:

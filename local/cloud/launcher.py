@@ -367,6 +367,7 @@ class LocalCloud:
             "AWS_EC2_METADATA_DISABLED": "true",
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_VERSION_CHECK": "0",
+            "SAM_CLI_POLL_DELAY": "0.2",
             "__SAM_CLI_APP_DIR": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
             "NO_PROXY": "127.0.0.1",
