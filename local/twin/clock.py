@@ -2,12 +2,15 @@
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_LOG = logging.getLogger(__name__)
 
 Action = Callable[[], None]
 
@@ -140,13 +143,18 @@ class ScaledClock:
                 if self._is_stopped:
                     return
                 timer = heapq.heappop(self._entries).timer
-            if timer.is_cancelled:
-                continue
+            if not timer.is_cancelled:
+                self._act(timer)
+
+    def _act(self, timer: Timer) -> None:
+        try:
             if timer.is_locked:
                 with self.lock:
                     timer.action()
             else:
                 timer.action()
+        except Exception:  # noqa: BLE001 (one broken transition must not stop the clock)
+            _LOG.exception("A transition of the EC2 twin broke; time goes on for the others.")
 
     def _is_due(self) -> bool:
         return bool(self._entries) and self._entries[0].due_at <= self.now()

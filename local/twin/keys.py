@@ -4,7 +4,6 @@ import uuid
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
-from moto.core.exceptions import ServiceException
 
 
 class Keys(Protocol):
@@ -33,11 +32,13 @@ class MotoKeys:
 
         if not is_of_region(key, region=region):
             return None
-        try:
-            found = kms_backends[account_id][region].describe_key(key)
-        except ServiceException:
-            return None
-        return found.arn if found.enabled and found.key_state == "Enabled" else None
+        owner = key.split(":")[4] if key.startswith("arn:") else account_id
+        kms: Any = kms_backends[owner][region]
+        key_id = kms.get_alias_name(key)
+        if key_id.startswith("alias/"):
+            key_id = kms.get_key_id_from_alias(key_id) or ""
+        found = kms.keys.get(kms.get_key_id(key_id))
+        return found.arn if found is not None and found.key_state == "Enabled" else None
 
 
 class EndpointKeys:

@@ -3,12 +3,15 @@
 import os
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
+from functools import cache
 from random import Random
 from types import TracebackType
 from typing import Any, Self
 from unittest.mock import patch
 
 import boto3
+import botocore.session
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
@@ -23,6 +26,12 @@ from local.twin.keys import MotoKeys
 from local.twin.world import Durations, World
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+@cache
+def shared_session() -> boto3.Session:
+    """One session for all twins of a process: a new one reads EC2's model again, which takes a third of a second."""
+    return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing")  # noqa: S106 (moto takes any)
 
 
 class Twin:
@@ -56,6 +65,7 @@ class Twin:
             self._stack.enter_context(patch.dict(os.environ, {"MOTO_ACCOUNT_ID": self.account_id}))
         self._stack.enter_context(installed(self.world))
         self._stack.enter_context(mock_aws())
+        boto3.DEFAULT_SESSION = shared_session()  # mock_aws puts the former one back
         mock_random.seed(self._seed)
         return self
 
@@ -68,7 +78,7 @@ class Twin:
     def client(self, service: str, region: str) -> Any:
         """A boto3 client, the same one every time it is asked for."""
         if (service, region) not in self._clients:
-            make_client: Any = boto3.client
+            make_client: Any = shared_session().client
             self._clients[service, region] = make_client(service, region_name=region)
         return self._clients[service, region]
 
@@ -137,3 +147,15 @@ class Twin:
                 if resource_id in found:
                     return found[resource_id]
         raise KeyError(f"There is no volume or snapshot {resource_id} in any Region.")
+
+
+@cache
+def _service_models() -> Any:
+    return botocore.session.get_session().get_component("data_loader")
+
+
+def _new_session() -> boto3.Session:
+    """A session that does not read EC2's 3 MB model again: that takes longer than most tests."""
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _service_models())
+    return boto3.Session(botocore_session=session)
