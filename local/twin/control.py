@@ -10,6 +10,7 @@ from moto.ec2.models import ec2_backends
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Request, Response
 
+from local.twin.images import seed_image
 from local.twin.inspection import describe_state
 from local.twin.world import World
 
@@ -28,6 +29,8 @@ class Control:
     POST freeze, thaw {"region", "volume_ids"}: hold back and let through what is written.
     POST seed {"region", "volume_id", "start_time", "tags"?, "description"?, "text"?, "size"?, "kms_key_id"?,
     "owner_id"?, "public"?}: a completed snapshot of the past; answers {"snapshot_id"}.
+    POST seed-image {"region", "name", "created_at", "snapshot_ids", "tags"?, "source_instance_id"?, "description"?}: an
+    available image of the past on completed snapshots, the root device's first; answers {"image_id"}.
     POST fail {"region", "snapshot_id", "message"?}: let a pending snapshot end in error.
     GET state/REGION: volumes, snapshots and images with digests and lineage.
     """
@@ -50,6 +53,7 @@ class Control:
             ("POST", "freeze"): lambda: self._locked(lambda: self._freeze(_body(request))),
             ("POST", "thaw"): lambda: self._locked(lambda: self._thaw(_body(request))),
             ("POST", "seed"): lambda: self._locked(lambda: self._seed(_body(request))),
+            ("POST", "seed-image"): lambda: self._locked(lambda: self._seed_image(_body(request))),
             ("POST", "fail"): lambda: self._locked(lambda: self._fail(_body(request))),
         }
         try:
@@ -117,6 +121,19 @@ class Control:
             is_public=body.get("public", False),
         )
         return {"snapshot_id": snapshot.id}
+
+    def _seed_image(self, body: dict[str, Any]) -> Any:
+        image_id = seed_image(
+            account_id=self.account_id,
+            region=body["region"],
+            name=body["name"],
+            created_at=_instant(body["created_at"]),
+            snapshot_ids=body["snapshot_ids"],
+            tags=body.get("tags", {}),
+            source_instance_id=body.get("source_instance_id"),
+            description=body.get("description"),
+        )
+        return {"image_id": image_id}
 
     def _fail(self, body: dict[str, Any]) -> Any:
         message = body.get("message", "Internal error")

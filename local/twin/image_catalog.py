@@ -7,7 +7,7 @@ from typing import Any
 
 from local.twin.content import Content
 from local.twin.errors import refuse
-from local.twin.image_record import AMAZON_ACCOUNT, IMAGE_READERS, Image, base_images, stable_id
+from local.twin.image_record import AMAZON_ACCOUNT, EBS_BASE_NAME, IMAGE_READERS, Image, base_images, stable_id
 from local.twin.matching import Filters, select
 from local.twin.snapshots import COPIED_VOLUME_ID, Snapshot, SnapshotsBackend
 
@@ -89,7 +89,7 @@ class ImageCatalog(SnapshotsBackend):
         return image.owner_id == self.account_id or image.is_public or _is_shared_with(image, self.account_id)
 
     def _offer_base_images(self) -> None:
-        if self.amis and any(image.owner_alias == "amazon" for image in self.amis.values()):
+        if stable_id("ami", self.region_name, EBS_BASE_NAME) in self.amis:
             return
         snapshot = Snapshot(
             ec2_backend=self,

@@ -37,6 +37,7 @@ class Launch:
     """What the twin knows of an instance beyond moto: where it came from and what happened to it."""
 
     image: Image
+    reservation: Reservation
     instance_store_devices: list[Device]
     rebooted_at: list[datetime] = field(default_factory=list)
     running_since: datetime | None = None
@@ -130,6 +131,12 @@ class InstancesBackend(ImageCatalog):
             **kwargs,
         )
         for instance in reservation.instances:
+            launch = Launch(
+                image=image,
+                reservation=reservation,
+                instance_store_devices=[device for device in devices if not device.is_ebs],
+            )
+            self._launches[instance.id] = launch
             self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
         return reservation
 
@@ -168,8 +175,6 @@ class InstancesBackend(ImageCatalog):
         instance.launch_time = self.now
         instance.root_device_name = image.root_device_name
         instance.root_device_type = image.root_device_type
-        launch = Launch(image=image, instance_store_devices=[device for device in devices if not device.is_ebs])
-        self._launches[instance.id] = launch
         for device in devices:
             if device.is_ebs:
                 volume = self.create_volume(
@@ -306,12 +311,10 @@ class InstancesBackend(ImageCatalog):
         self._enter(instance, "shutting-down", then=finish, after=_TERMINATION)
 
     def _forget(self, instance: Instance) -> None:
-        for reservation in list(self.reservations.values()):
-            if instance in reservation.instances:
-                reservation.instances.remove(instance)
-                if not reservation.instances:
-                    del self.reservations[reservation.id]
-        del self._launches[instance.id]
+        reservation = self._launches.pop(instance.id).reservation
+        reservation.instances.remove(instance)
+        if not reservation.instances:
+            del self.reservations[reservation.id]
         self._instances_by_id.pop(instance.id, None)
         self.forget_tags(instance.id)
 
