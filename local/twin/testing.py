@@ -4,7 +4,6 @@ import os
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
-from functools import cache
 from random import Random
 from types import TracebackType
 from typing import Any, Self
