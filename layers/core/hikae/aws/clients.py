@@ -4,6 +4,7 @@ Reading calls may be repeated by botocore. Creating calls may not: EC2 has no cl
 that nobody sees makes a second, billed snapshot.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -64,9 +65,17 @@ class Clients:
         return self._made[key]
 
     def _get_session(self) -> boto3.Session:
+        if self._role_arn is None:
+            return _own_session()
         if self._session is None:
-            self._session = boto3.Session() if self._role_arn is None else _assume(self._role_arn, self.region)
+            self._session = _assume(self._role_arn, self.region)
         return self._session
+
+
+@lru_cache(maxsize=1)
+def _own_session() -> boto3.Session:
+    """The function's own session, one per process: it has parsed each service's model only once."""
+    return boto3.Session()
 
 
 def _assume(role_arn: str, region: str) -> boto3.Session:

@@ -182,9 +182,10 @@ def _leftovers(point: RecoveryPoint, surroundings: Surroundings) -> Iterable[Del
 
 def _newest_of_lineages(points: Iterable[RecoveryPoint]) -> dict[tuple[Place, ResourceId], str]:
     newest: dict[tuple[Place, ResourceId], RecoveryPoint] = {}
-    for point in points:
+    # A duplicate is never the newest: the set that it duplicates stays instead.
+    for point in earliest_sets(points).values():
         known = newest.get(_lineage(point))
-        if point.is_complete and (known is None or (known.source_time, known.id) < (point.source_time, point.id)):
+        if known is None or (known.source_time, known.id) < (point.source_time, point.id):
             newest[_lineage(point)] = point
     return {lineage: point.id for lineage, point in newest.items()}
 

@@ -1,0 +1,161 @@
+"""What is wanted at the recovery site gets there once, encrypted, whole, and within the limit."""
+
+import pytest
+
+from hikae.domain.naming import read_tags
+from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
+
+
+def test_a_set_is_copied_whole_encrypted_and_with_its_source_time(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    installation.copy_all()
+    sources = installation.snapshots()
+    copies = installation.snapshots(RECOVERY)
+    assert len(copies) == len(sources) == 2
+    for copy in copies:
+        tags = read_tags(tags_of(copy), place=installation.recovery.place)
+        assert tags.origin is not None
+        [source] = [source for source in sources if source["SnapshotId"] == tags.origin.copy_of]
+        assert tags.origin.source_time == source["StartTime"]
+        assert tags.volume == source["VolumeId"]
+        assert tags.point == tags_of(source)["hikae:point"]
+        assert (copy["Encrypted"], copy["KmsKeyId"]) == (True, installation.key_arn)
+        source_digest = installation.twin.digest_of(source["SnapshotId"])
+        assert installation.twin.digest_of(copy["SnapshotId"]) == source_digest
+
+
+def test_an_image_is_copied_with_its_snapshots(installation: Installation) -> None:
+    installation.launch(tags={"Backup": "image"})
+    installation.apply("web-images", IMAGE_PLAN)
+    installation.back_up()
+    installation.copy_all()
+    [source], [copy] = installation.images(), installation.images(RECOVERY)
+    assert copy["Name"] == source["Name"] + "/copy/1"
+    assert copy["State"] == "available"
+    assert {snapshot["KmsKeyId"] for snapshot in installation.snapshots(RECOVERY)} == {installation.key_arn}
+    for snapshot in installation.snapshots(RECOVERY):
+        assert tags_of(snapshot)["hikae:point"] == tags_of(source)["hikae:point"]
+
+
+def test_every_further_wake_up_does_nothing(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    first = installation.copy()
+    assert [outcome.status for outcome in first.outcomes] == ["created", "created"]
+    assert installation.copy().outcomes == ()
+    installation.advance(minutes=30)
+    again = installation.copy()
+    assert (again.outcomes, again.wanted, again.in_flight) == ((), 0, 0)
+    assert installation.twin.count("CopySnapshot") == 2
+
+
+def test_manifest_and_inventory_are_pulled(installation: Installation) -> None:
+    [instance] = installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    installation.copy_all()
+    s3 = installation.twin.client("s3", RECOVERY)
+    listed = s3.list_objects_v2(Bucket=installation.recovery.bucket)["Contents"]
+    keys = [entry["Key"] for entry in listed]
+    assert f"inventory/123456789012/{PRIMARY}/latest.json" in keys
+    assert len([key for key in keys if key.startswith(f"manifests/123456789012/{PRIMARY}/{instance}/rp-")]) == 1
+
+
+def test_no_more_are_in_flight_than_allowed() -> None:
+    with Installation(snapshot_copy_limit=3) as installation:
+        installation.launch(4)
+        installation.apply("production", SNAPSHOT_PLAN)
+        installation.back_up()
+        first = installation.copy()
+        statuses = [outcome.status for outcome in first.outcomes]
+        assert (statuses.count("created"), statuses.count("later")) == (3, 5)
+        assert [outcome.status for outcome in installation.copy().outcomes].count("created") == 0
+        installation.copy_all()
+        assert len(installation.snapshots(RECOVERY)) == 8
+        assert installation.twin.count("CopySnapshot") == 8
+
+
+def test_copies_of_other_tools_count_as_in_flight() -> None:
+    with Installation(snapshot_copy_limit=2) as installation:
+        installation.launch()
+        installation.apply("production", SNAPSHOT_PLAN)
+        installation.back_up()
+        foreign = installation.twin.client("ec2", RECOVERY)
+        source = installation.snapshots()[0]["SnapshotId"]
+        foreign.copy_snapshot(SourceRegion=PRIMARY, SourceSnapshotId=source)
+        run = installation.copy()
+        assert sorted(outcome.status for outcome in run.outcomes) == ["created", "later"]
+        assert run.in_flight == 2
+
+
+def test_a_backlog_sheds_itself_and_the_newest_goes_first(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    for _ in range(4):
+        installation.back_up()
+        installation.advance(minutes=40)
+    run = installation.copy()
+    assert run.wanted == 2  # keep_last: 2 at the destination, of four points
+    started = [outcome.resource for outcome in run.outcomes if outcome.status == "created"]
+    by_id = {snapshot["SnapshotId"]: snapshot["StartTime"] for snapshot in installation.snapshots()}
+    newest = sorted(set(by_id.values()), reverse=True)
+    assert [by_id[resource] for resource in started] == [newest[0], newest[0], newest[1], newest[1]]
+    assert [verdict.action for verdict in run.verdicts].count("skip") == 2
+
+
+def test_a_copy_that_failed_is_made_again_and_only_that_member(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    kms = installation.twin.client("kms", RECOVERY)
+    kms.disable_key(KeyId=installation.key_arn.rpartition("/")[2])
+    installation.copy()
+    installation.advance(minutes=30)
+    assert {snapshot["State"] for snapshot in installation.snapshots(RECOVERY)} == {"error"}
+    kms.enable_key(KeyId=installation.key_arn.rpartition("/")[2])
+    installation.copy_all()
+    attempts = sorted(
+        (snapshot["State"], tags_of(snapshot)["hikae:copy-attempt"]) for snapshot in installation.snapshots(RECOVERY)
+    )
+    assert attempts == [("completed", "2"), ("completed", "2"), ("error", "1"), ("error", "1")]
+
+
+def test_a_copy_is_not_tried_for_ever(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    key = installation.key_arn.rpartition("/")[2]
+    installation.twin.client("kms", RECOVERY).disable_key(KeyId=key)
+    for _ in range(8):
+        run = installation.copy()
+        installation.advance(minutes=30)
+    assert installation.twin.count("CopySnapshot") == 10
+    assert {outcome.status for outcome in run.outcomes} == {"failed"}
+    assert all("not accessible" in outcome.reason for outcome in run.outcomes)
+
+
+@pytest.mark.parametrize("missing", ["plans/production.yaml"])
+def test_without_a_plan_at_this_site_nothing_is_copied_and_it_says_so(installation: Installation, missing: str) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    installation.twin.client("s3", RECOVERY).delete_object(Bucket=installation.recovery.bucket, Key=missing)
+    run = installation.copy()
+    assert (run.wanted, run.outcomes) == (0, ())
+    assert "has no plan production" in run.verdicts[0].reasons[0]
+
+
+def test_a_point_without_its_manifest_is_not_copied(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    s3 = installation.twin.client("s3", PRIMARY)
+    [key] = [
+        entry["Key"]
+        for entry in s3.list_objects_v2(Bucket=installation.primary.bucket, Prefix="manifests/")["Contents"]
+    ]
+    s3.delete_object(Bucket=installation.primary.bucket, Key=key)
+    assert installation.copy().wanted == 0
