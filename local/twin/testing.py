@@ -10,7 +10,6 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import boto3
-import botocore.session
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
@@ -146,15 +145,3 @@ class Twin:
                 if resource_id in found:
                     return found[resource_id]
         raise KeyError(f"There is no volume or snapshot {resource_id} in any Region.")
-
-
-@cache
-def _service_models() -> Any:
-    return botocore.session.get_session().get_component("data_loader")
-
-
-def _new_session() -> boto3.Session:
-    """A session that does not read EC2's 3 MB model again: that takes longer than most tests."""
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _service_models())
-    return boto3.Session(botocore_session=session)
