@@ -70,6 +70,7 @@ class LocalCloud:
         parameters: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda _: None,
         twin_command: list[str] | None = None,
+        ministack_command: list[str] | None = None,
     ) -> None:
         self.root = root
         self.primary_region = primary_region
@@ -81,6 +82,7 @@ class LocalCloud:
         self.build_directory: Path | None = None
         self._say = say
         self._twin_command = twin_command
+        self._ministack_command = ministack_command or [str(root / ".tools" / "bin" / "ministack")]
         self._running: Running | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._clients: Callable[[str, str], Any] | None = None
@@ -102,7 +104,7 @@ class LocalCloud:
         Raises CloudError, with the end of the log of the program that did not come up.
         """
         remove_leftovers()
-        self._require_tools()
+        _require(Path(self._ministack_command[0]))
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         for name in ("logs", "tmp", "home"):
             (folder / name).mkdir()
@@ -171,11 +173,6 @@ class LocalCloud:
         log = processes.tail(folder / "logs" / "supervisor.log")
         raise CloudError(f"the supervisor ended with status {child.returncode}; the end of its log:\n{log}")
 
-    def _require_tools(self) -> None:
-        missing = [name for name in ("sam", "ministack") if not (self.root / ".tools" / "bin" / name).exists()]
-        if missing:
-            raise CloudError(f"{' and '.join(missing)} not found in .tools/bin; `make setup` installs them")
-
     def _settings(self, folder: Path) -> dict[str, Any]:
         twin = [sys.executable, "-m", "local.twin.server", "--host", "127.0.0.1", "--port", "0"]
         twin += ["--port-file", "{port_file}", "--scale", f"{self.scale:g}", "--kms-endpoint", "{endpoint}"]
@@ -183,7 +180,7 @@ class LocalCloud:
         return {
             "root": str(self.root),
             "environment": self._base_environment(folder),
-            "ministack": [str(self.root / ".tools" / "bin" / "ministack")],
+            "ministack": self._ministack_command,
             "twin": self._twin_command or twin,
             "twin_health": "/_twin/health",
             "relay": relay,
@@ -208,14 +205,15 @@ class LocalCloud:
 
     def _path(self) -> str:
         own = [self.root / ".tools" / "bin", self.root / ".venv" / "bin", self.root / ".tools" / "uv" / "bin"]
-        return os.pathsep.join([*(str(path) for path in own), os.environ.get("PATH", os.defpath)])
+        inherited = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        return os.pathsep.join(dict.fromkeys([*(str(path) for path in own), *inherited]))
 
     # --- the application ----------------------------------------------------------------------------------------------
 
     def build(self) -> Path:
         """Build the application unless these very sources are built already; answer the build directory."""
-        folder = self.running.folder
-        environment = {**os.environ, **self._tool_environment(folder)}
+        _require(self.root / ".tools" / "bin" / "sam")
+        environment = {**os.environ, **self._tool_environment(self.running.folder)}
         environment.pop("VIRTUAL_ENV", None)
         begun = time.monotonic()
         self.build_directory, is_new = deployment.build(
@@ -425,6 +423,11 @@ class LocalCloud:
             **{key: facts[key] for key in ("supervisor", "pids", "endpoint", "ec2_endpoint")},
         )
         return cloud
+
+
+def _require(tool: Path) -> None:
+    if not tool.exists():
+        raise CloudError(f"{tool.name} not found in {tool.parent}; `make setup` installs it")
 
 
 def remove_leftovers() -> None:
