@@ -1,0 +1,416 @@
+"""The security rules of this application as questions to a site; each answers with what breaks it, in words."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.template.sites import Site, as_list, target
+
+INSTALLATION = "main"
+DELETING = {"ec2:DeleteSnapshot", "ec2:DeregisterImage"}
+CREATING = {
+    "ec2:CreateSnapshot",
+    "ec2:CreateSnapshots",
+    "ec2:CreateImage",
+    "ec2:CopySnapshot",
+    "ec2:CopyImage",
+}
+OWN_TAG = "aws:RequestTag/hikae:installation"
+FUNCTION = "AWS::Lambda::Function"
+ROLE = "AWS::IAM::Role"
+QUEUE = "AWS::SQS::Queue"
+
+
+def shared_roles(site: Site) -> Iterator[str]:
+    """One role per function, and no role of anything else's."""
+    roles = [site.role_of(function) for function in site.of_type(FUNCTION)]
+    for role in sorted(set(roles)):
+        if roles.count(role) > 1:
+            yield f"{role} is the role of {roles.count(role)} functions"
+        if role not in site.of_type(ROLE):
+            yield f"{role} is not a role of this template"
+
+
+def wildcard_actions(site: Site) -> Iterator[str]:
+    """No statement allows a wildcard action, in whatever kind of policy."""
+    for name, statement in _policy_statements(site):
+        if statement["Effect"] == "Allow":
+            yield from (f"{name} allows {action}" for action in _actions(statement) if "*" in action)
+            if "NotAction" in statement:
+                yield f"{name} allows all but some actions"
+
+
+def managed_policies(site: Site) -> Iterator[str]:
+    """What a role may do is written in this template, not in a managed policy."""
+    for name, role in site.of_type(ROLE).items():
+        if role.get("ManagedPolicyArns"):
+            yield f"{name} has managed policies"
+    yield from (f"{name} stands apart from its role" for name in site.of_type("AWS::IAM::Policy"))
+
+
+def passed_roles(site: Site) -> Iterator[str]:
+    """Nothing may pass a role on."""
+    for name, statement in _role_statements(site):
+        if "iam:PassRole" in _actions(statement):
+            yield f"{name} may pass roles"
+
+
+def open_resources(site: Site) -> Iterator[str]:
+    """Only describing calls, which take no resource, are allowed on everything."""
+    for name, statement in _role_statements(site):
+        if "*" in as_list(statement["Resource"]):
+            yield from (
+                f"{name} may {action} on everything"
+                for action in _actions(statement)
+                if not action.startswith("ec2:Describe")
+            )
+
+
+def loose_deletions(site: Site) -> Iterator[str]:
+    """Only pruning deletes, and only what is this installation's, of this site, of this Region and not on hold."""
+    prune = site.role_of("PruneRecoveryPoints")
+    is_copy = {"primary": "true", "recovery": "false"}[site.name]
+    wanted = {
+        "StringEquals": {"aws:ResourceTag/hikae:installation": INSTALLATION},
+        "Null": {"aws:ResourceTag/hikae:hold": "true", "aws:ResourceTag/hikae:copy-of": is_copy},
+    }
+    for name, statement in _role_statements(site):
+        for action in _actions(statement):
+            if action.startswith("ec2:Terminate") or action in {"ec2:DeleteVolume", "ec2:DeleteTags"}:
+                yield f"{name} may {action}"
+            if action not in DELETING:
+                continue
+            if name != prune:
+                yield f"{name} may {action}; only {prune} may"
+            if statement.get("Condition") != wanted:
+                yield f"{name} may {action} under {statement.get('Condition')}"
+            yield from _outside(site, name, action, statement)
+
+
+def loose_tagging(site: Site) -> Iterator[str]:
+    """Tags are given while creating and at no other time: else a role could tag its way to deletion."""
+    for name, statement in _role_statements(site):
+        if "ec2:CreateTags" in _actions(statement):
+            conditions = statement.get("Condition", {}).get("StringEquals", {})
+            created = {f"ec2:{action}" for action in as_list(conditions.get("ec2:CreateAction", []))}
+            own = {action for each in site.statements(name) for action in _actions(each) if action in CREATING}
+            if not created or created - own:
+                yield f"{name} may tag in {sorted(created) or 'any call'}, it creates in {sorted(own)}"
+            yield from _outside(site, name, "ec2:CreateTags", statement)
+
+
+def untagged_creations(site: Site) -> Iterator[str]:
+    """Whatever is created carries this installation's tag, and is created in the site's own Region."""
+    for name, statement in _role_statements(site):
+        for action in _actions(statement) & CREATING:
+            for resource in _resources(statement):
+                is_source = resource.split(":")[-1].startswith(("instance/", "volume/", "snapshot/snap-", "image/ami-"))
+                is_tagged = statement.get("Condition", {}).get("StringEquals", {}).get(OWN_TAG) == INSTALLATION
+                if not is_source and not is_tagged:
+                    yield f"{name} may {action} {resource} without the installation's tag"
+                if not is_source and _region(resource) != site.region:
+                    yield f"{name} may {action} {resource} in another Region"
+
+
+def reaching_out(site: Site) -> Iterator[str]:
+    """A primary only looks into other Regions: it can neither make nor change nor delete anything there."""
+    for name, statement in _role_statements(site):
+        for action in _actions(statement):
+            if action.startswith("ec2:") and not action.startswith("ec2:Describe"):
+                yield from _outside(site, name, action, statement)
+
+
+def open_keys(site: Site) -> Iterator[str]:
+    """A key is used through the service it is meant for, or by a grant that only AWS itself can use."""
+    for name, statement in _role_statements(site):
+        actions = {action for action in _actions(statement) if action.startswith("kms:")} - {"kms:DescribeKey"}
+        conditions = statement.get("Condition", {})
+        for action in sorted(actions):
+            if action == "kms:CreateGrant":
+                if conditions.get("Bool") != {"kms:GrantIsForAWSResource": "true"}:
+                    yield f"{name} may grant a key to anybody"
+            elif "kms:ViaService" not in {key for each in conditions.values() for key in each}:
+                yield f"{name} may {action} directly"
+
+
+def foreign_logs(site: Site) -> Iterator[str]:
+    """A function writes to its own log group and to no other."""
+    for function, properties in site.of_type(FUNCTION).items():
+        own = target(properties["LoggingConfig"]["LogGroup"])
+        for statement in site.statements(site.role_of(function)):
+            if any(action.startswith("logs:") for action in _actions(statement)) and [own] != [
+                target(resource) for resource in as_list(statement["Resource"])
+            ]:
+                yield f"{function} may write to {statement['Resource']}"
+
+
+def strangers(site: Site) -> Iterator[str]:
+    """A role is assumed by one service, and by a service that acts for others only on this account's behalf."""
+    for name, role in site.of_type(ROLE).items():
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            principal = statement["Principal"].get("Service")
+            bound = statement.get("Condition", {}).get("StringEquals", {}).get("aws:SourceAccount")
+            if principal not in {"lambda.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com"}:
+                yield f"{name} may be assumed by {statement['Principal']}"
+            elif principal != "lambda.amazonaws.com" and not bound:
+                yield f"{name} may be assumed by {principal} for any account"
+
+
+def plain_queues(site: Site) -> Iterator[str]:
+    """Every queue is encrypted, has exactly one policy, and that one refuses anything but TLS."""
+    policies = site.of_type("AWS::SQS::QueuePolicy").values()
+    for name, queue in site.of_type(QUEUE).items():
+        if queue.get("SqsManagedSseEnabled") is not True:
+            yield f"{name} is not encrypted"
+        own = [policy for policy in policies if name in map(target, policy["Queues"])]
+        if len(own) != 1:
+            yield f"{name} has {len(own)} policies"
+        yield from (f"{name} can be used without TLS" for policy in own if not _is_tls_only(policy, "sqs:*"))
+
+
+def open_queues(site: Site) -> Iterator[str]:
+    """From outside the account's own roles only EventBridge sends, and only for rules of this site."""
+    rules = site.of_type("AWS::Events::Rule")
+    for name, policy in site.of_type("AWS::SQS::QueuePolicy").items():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny":
+                continue
+            sources = as_list(statement.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn", []))
+            if (
+                statement["Principal"] != {"Service": "events.amazonaws.com"}
+                or statement["Action"] != "sqs:SendMessage"
+            ):
+                yield f"{name} lets {statement['Principal']} {statement['Action']}"
+            if not sources or not all(target(source) in rules for source in sources):
+                yield f"{name} takes messages from {sources or 'anything'}"
+
+
+def open_buckets(site: Site) -> Iterator[str]:
+    """Buckets are private, versioned, encrypted with the site's key, without ACLs, and for TLS only."""
+    policies = {target(each["Bucket"]): each for each in site.of_type("AWS::S3::BucketPolicy").values()}
+    for name, bucket in site.of_type("AWS::S3::Bucket").items():
+        block = bucket.get("PublicAccessBlockConfiguration", {})
+        switches = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+        if not all(block.get(switch) is True for switch in switches):
+            yield f"{name} may be made public"
+        if bucket.get("VersioningConfiguration") != {"Status": "Enabled"}:
+            yield f"{name} is not versioned"
+        if bucket.get("OwnershipControls", {}).get("Rules") != [{"ObjectOwnership": "BucketOwnerEnforced"}]:
+            yield f"{name} has ACLs"
+        rules = bucket.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [])
+        if [rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules] != ["aws:kms"]:
+            yield f"{name} is not encrypted with a key of its own"
+        if name not in policies or not _is_tls_only(policies[name], "s3:*"):
+            yield f"{name} can be used without TLS"
+
+
+def mute_topics(site: Site) -> Iterator[str]:
+    """The topic is under a customer key that CloudWatch and EventBridge may use; alarms of this account reach it."""
+    keys = site.of_type("AWS::KMS::Key")
+    for name, topic in site.of_type("AWS::SNS::Topic").items():
+        key = target(topic.get("KmsMasterKeyId", "none"))
+        if key not in keys and not key.startswith("arn:"):
+            yield f"{name} is not under a customer key"
+        if key in keys:
+            statements = keys[key]["KeyPolicy"]["Statement"]
+            for service in ("cloudwatch.amazonaws.com", "events.amazonaws.com"):
+                admitted = [each["Action"] for each in statements if each["Principal"] == {"Service": service}]
+                if [sorted(actions) for actions in admitted] != [["kms:Decrypt", "kms:GenerateDataKey"]]:
+                    yield f"{key} does not let {service} publish to {name}"
+
+
+def unrotated_keys(site: Site) -> Iterator[str]:
+    """Keys rotate, and only this account's root is trusted with more than publishing."""
+    for name, key in site.of_type("AWS::KMS::Key").items():
+        if key.get("EnableKeyRotation") is not True:
+            yield f"{name} does not rotate"
+        for statement in key["KeyPolicy"]["Statement"]:
+            owner = {"AWS": "arn:aws:iam::123456789012:root"}
+            if statement["Principal"] != owner and "Service" not in statement["Principal"]:
+                yield f"{name} trusts {statement['Principal']}"
+
+
+def losable(site: Site) -> Iterator[str]:
+    """Keys, buckets with their policies, and tables outlive the stack and any replacement."""
+    lasting = {"AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"}
+    for name, resource in site.resources.items():
+        policies = (resource.get("DeletionPolicy", "Delete"), resource.get("UpdateReplacePolicy", "Delete"))
+        if resource["Type"] in lasting and policies != ("RetainExceptOnCreate", "Retain"):
+            yield f"{name} goes with the stack: {policies}"
+        if resource["Type"] not in lasting and policies != ("Delete", "Delete"):
+            yield f"{name} stays behind: {policies}"
+
+
+def frail_tables(site: Site) -> Iterator[str]:
+    """Tables are encrypted, can be set back in time, and forget what has expired."""
+    for name, table in site.of_type("AWS::DynamoDB::Table").items():
+        if table.get("SSESpecification") != {"SSEEnabled": True}:
+            yield f"{name} is not encrypted with a key of the account"
+        if table.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
+            yield f"{name} cannot be set back in time"
+        if table.get("TimeToLiveSpecification") != {"AttributeName": "expires_at", "Enabled": True}:
+            yield f"{name} forgets nothing"
+        if table.get("DeletionProtectionEnabled") is not True:
+            yield f"{name} can be deleted by one call"
+
+
+def impatient_queues(site: Site) -> Iterator[str]:
+    """A message stays hidden for six times its function's timeout, is tried five times, then given up."""
+    queues = site.of_type(QUEUE)
+    functions = site.of_type(FUNCTION)
+    for name, mapping in site.of_type("AWS::Lambda::EventSourceMapping").items():
+        queue = queues[target(mapping["EventSourceArn"])]
+        timeout = functions[target(mapping["FunctionName"])]["Timeout"]
+        if queue.get("VisibilityTimeout", 30) < 6 * timeout:
+            yield f"{name}: hidden for {queue.get('VisibilityTimeout', 30)} s, the function may take {timeout} s"
+        redrive = queue.get("RedrivePolicy", {})
+        given_up = queues.get(target(redrive.get("deadLetterTargetArn")))
+        if redrive.get("maxReceiveCount") != 5 or given_up is None:
+            yield f"{name}: its queue never gives up a message"
+        elif given_up.get("FifoQueue") != queue.get("FifoQueue"):
+            yield f"{name}: its queue and what takes its dead letters are not of one kind"
+        if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield f"{name}: one bad message fails its batch"
+
+
+def unwatched_functions(site: Site) -> Iterator[str]:
+    """Every function has a log that ends, one failure path, and an alarm on its errors."""
+    groups = site.of_type("AWS::Logs::LogGroup")
+    mappings = {target(each["FunctionName"]) for each in site.of_type("AWS::Lambda::EventSourceMapping").values()}
+    configs = {target(each["FunctionName"]): each for each in site.of_type("AWS::Lambda::EventInvokeConfig").values()}
+    alarms = list(site.of_type("AWS::CloudWatch::Alarm").values())
+    for name, properties in site.of_type(FUNCTION).items():
+        group = groups.get(target(properties.get("LoggingConfig", {}).get("LogGroup", "none")), {})
+        if (
+            not int(group.get("RetentionInDays", 0))
+            or group["LogGroupName"] != f"/aws/lambda/{properties['FunctionName']}"
+        ):
+            yield f"{name} has no log group with an end"
+        destination = configs.get(name, {}).get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if (name in mappings) == (destination is not None):
+            yield f"{name} has {'two failure paths' if destination else 'no failure path'}"
+        if destination and not any(
+            "sqs:SendMessage" in _actions(each) and target(destination) in map(target, as_list(each["Resource"]))
+            for each in site.statements(site.role_of(name))
+        ):
+            yield f"{name} may not send to its on-failure destination"
+        if not any(
+            (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Errors")
+            and {"Name": "FunctionName", "Value": {"Ref": name}} in alarm["Dimensions"]
+            for alarm in alarms
+        ):
+            yield f"{name} may fail unheard"
+
+
+def lost_deliveries(site: Site) -> Iterator[str]:
+    """What a schedule or a rule cannot deliver is retried for a while and then kept."""
+    for name, delivery in _deliveries(site):
+        if "DeadLetterConfig" not in delivery:
+            yield f"{name} loses what it cannot deliver"
+    for name, schedule in site.of_type("AWS::Scheduler::Schedule").items():
+        if "RetryPolicy" not in schedule["Target"]:
+            yield f"{name} retries for a day what the next run makes up"
+
+
+def unwatched_failure_paths(site: Site) -> Iterator[str]:
+    """Every queue that collects lost work has an alarm on its depth and one on its age."""
+    collecting = {
+        target(each["DeadLetterConfig"]["Arn"]) for _, each in _deliveries(site) if "DeadLetterConfig" in each
+    }
+    for queue in site.of_type(QUEUE).values():
+        if "RedrivePolicy" in queue:
+            collecting.add(target(queue["RedrivePolicy"]["deadLetterTargetArn"]))
+    for config in site.of_type("AWS::Lambda::EventInvokeConfig").values():
+        collecting.add(target(config["DestinationConfig"]["OnFailure"]["Destination"]))
+    for name in sorted(collecting):
+        metrics = {
+            alarm["MetricName"]
+            for alarm in site.of_type("AWS::CloudWatch::Alarm").values()
+            if {"Name": "QueueName", "Value": {"Fn::GetAtt": [name, "QueueName"]}} in alarm["Dimensions"]
+        }
+        if metrics != {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"}:
+            yield f"{name} fills up unheard: alarms on {sorted(metrics) or 'nothing'}"
+
+
+def silent_alarms(site: Site) -> Iterator[str]:
+    """An alarm tells the topic, both when it starts and when it is over."""
+    for name, alarm in site.of_type("AWS::CloudWatch::Alarm").items():
+        for key in ("AlarmActions", "OKActions"):
+            if alarm.get(key) != [{"Ref": "Alerts"}]:
+                yield f"{name} tells nobody ({key})"
+
+
+ALL = (
+    shared_roles,
+    wildcard_actions,
+    managed_policies,
+    passed_roles,
+    open_resources,
+    loose_deletions,
+    loose_tagging,
+    untagged_creations,
+    open_keys,
+    foreign_logs,
+    strangers,
+    plain_queues,
+    open_queues,
+    open_buckets,
+    mute_topics,
+    unrotated_keys,
+    losable,
+    frail_tables,
+    impatient_queues,
+    unwatched_functions,
+    lost_deliveries,
+    unwatched_failure_paths,
+    silent_alarms,
+)
+
+
+def _deliveries(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, schedule in site.of_type("AWS::Scheduler::Schedule").items():
+        yield name, schedule["Target"]
+    for name, rule in site.of_type("AWS::Events::Rule").items():
+        yield from ((name, each) for each in rule["Targets"])
+
+
+def _outside(site: Site, name: str, action: str, statement: dict[str, Any]) -> Iterator[str]:
+    for resource in _resources(statement):
+        if _region(resource) != site.region:
+            yield f"{name} may {action} on {resource}, which is not of this Region"
+
+
+def _region(arn: str) -> str:
+    return arn.split(":")[3] if arn.startswith("arn:") else arn
+
+
+def _actions(statement: dict[str, Any]) -> set[str]:
+    return set(as_list(statement.get("Action", [])))
+
+
+def _resources(statement: dict[str, Any]) -> list[str]:
+    return [target(resource) for resource in as_list(statement["Resource"])]
+
+
+def _role_statements(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
+    for role in site.of_type(ROLE):
+        for statement in site.statements(role):
+            yield role, statement
+
+
+def _policy_statements(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from _role_statements(site)
+    for name, resource in site.resources.items():
+        properties = resource.get("Properties", {})
+        for key in ("PolicyDocument", "KeyPolicy", "AssumeRolePolicyDocument"):
+            for statement in properties.get(key, {}).get("Statement", []):
+                yield name, statement
+
+
+def _is_tls_only(policy: dict[str, Any], action: str) -> bool:
+    return any(
+        statement["Effect"] == "Deny"
+        and statement["Principal"] == "*"
+        and statement["Action"] == action
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for statement in policy["PolicyDocument"]["Statement"]
+    )

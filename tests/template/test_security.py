@@ -1,0 +1,238 @@
+"""What the template must never allow, asked of both sites; and each question, asked of a template broken on purpose."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.template import checks
+from tests.template.sites import (
+    PRIMARY,
+    PRIMARY_REGION,
+    RECOVERY,
+    RECOVERY_REGION,
+    Site,
+    load_template,
+    primary,
+    recovery,
+    resolve,
+)
+
+Template = dict[str, Any]
+
+
+@pytest.mark.parametrize("site", [primary, recovery], ids=["primary", "recovery"])
+@pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
+def test_nothing_breaks_the_rule(check: Callable[[Site], Any], site: Callable[[], Site]):
+    assert list(check(site())) == []
+
+
+def test_a_primary_touches_nothing_in_another_region():
+    assert list(checks.reaching_out(primary())) == []
+
+
+def test_both_sites_keep_off_each_others_points_where_they_share_a_region():
+    assert list(checks.loose_deletions(resolve(load_template(), PRIMARY, region=RECOVERY_REGION))) == []
+    (here,) = [each for each in primary().statements("PruneRecoveryPointsRole") if each.get("Sid") == "DeleteOwnPoints"]
+    (there,) = [
+        each for each in recovery().statements("PruneRecoveryPointsRole") if each.get("Sid") == "DeleteOwnPoints"
+    ]
+    copy_of = "aws:ResourceTag/hikae:copy-of"
+    assert (here["Condition"]["Null"][copy_of], there["Condition"]["Null"][copy_of]) == ("true", "false")
+
+
+def _properties(template: Template, name: str) -> dict[str, Any]:
+    return template["Resources"][name]["Properties"]
+
+
+def _statement(template: Template, role: str, sid: str) -> dict[str, Any]:
+    (found,) = [
+        each
+        for policy in _properties(template, role)["Policies"]
+        for each in policy["PolicyDocument"]["Statement"]
+        if each.get("Sid") == sid
+    ]
+    return found
+
+
+def _allow(template: Template, role: str, action: str, **more: Any) -> None:
+    statements = _properties(template, role)["Policies"][0]["PolicyDocument"]["Statement"]
+    statements.append({"Effect": "Allow", "Action": action, "Resource": "*", **more})
+
+
+def _let_two_functions_share_a_role(template: Template) -> None:
+    _properties(template, "PruneRecoveryPoints")["Role"] = {"Fn::GetAtt": ["ScheduleBackupsRole", "Arn"]}
+
+
+def _drop_prune_condition(template: Template) -> None:
+    del _statement(template, "PruneRecoveryPointsRole", "DeleteOwnPoints")["Condition"]
+
+
+def _delete_what_is_on_hold(template: Template) -> None:
+    condition = _statement(template, "PruneRecoveryPointsRole", "DeleteOwnPoints")["Condition"]
+    del condition["Null"]["aws:ResourceTag/hikae:hold"]
+
+
+def _delete_in_every_region(template: Template) -> None:
+    _statement(template, "PruneRecoveryPointsRole", "DeleteOwnPoints")["Resource"] = "arn:aws:ec2:*::snapshot/*"
+
+
+def _tag_at_any_time(template: Template) -> None:
+    del _statement(template, "SnapshotVolumesRole", "TagOnlyWhileCreating")["Condition"]
+
+
+def _create_without_tags(template: Template) -> None:
+    del _statement(template, "BuildImagesRole", "OnlyTaggedImages")["Condition"]
+
+
+def _create_elsewhere(template: Template) -> None:
+    _statement(template, "SnapshotVolumesRole", "OnlyTaggedSnapshots")["Resource"] = "arn:aws:ec2:*::snapshot/*"
+
+
+def _use_the_key_directly(template: Template) -> None:
+    del _statement(template, "SnapshotVolumesRole", "BucketKey")["Condition"]
+
+
+def _write_to_another_log(template: Template) -> None:
+    _statement(template, "BuildImagesRole", "OwnLog")["Resource"] = {"Fn::GetAtt": ["ScheduleBackupsLogs", "Arn"]}
+
+
+def _trust_any_account(template: Template) -> None:
+    del _properties(template, "TickRole")["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
+
+
+def _send_plain(template: Template) -> None:
+    _properties(template, "QueuePolicy")["Queues"].pop(0)
+
+
+def _store_plain(template: Template) -> None:
+    _properties(template, "SnapshotJobsDeadLetters")["SqsManagedSseEnabled"] = False
+
+
+def _take_any_event(template: Template) -> None:
+    del _properties(template, "EventDeadLettersPolicy")["PolicyDocument"]["Statement"][1]["Condition"]
+
+
+def _open_the_bucket(template: Template) -> None:
+    _properties(template, "SiteBucket")["PublicAccessBlockConfiguration"]["BlockPublicPolicy"] = False
+
+
+def _drop_bucket_policy(template: Template) -> None:
+    del template["Resources"]["SiteBucketPolicy"]
+
+
+def _use_the_key_of_sns(template: Template) -> None:
+    _properties(template, "Alerts")["KmsMasterKeyId"] = "alias/aws/sns"
+
+
+def _keep_events_from_the_key(template: Template) -> None:
+    _properties(template, "SiteKey")["KeyPolicy"]["Statement"].pop()
+
+
+def _trust_everybody_with_the_key(template: Template) -> None:
+    _properties(template, "SiteKey")["KeyPolicy"]["Statement"][0]["Principal"] = {"AWS": "*"}
+
+
+def _let_the_bucket_go(template: Template) -> None:
+    template["Resources"]["SiteBucket"]["DeletionPolicy"] = "Delete"
+
+
+def _keep_the_alias(template: Template) -> None:
+    template["Resources"]["SiteKeyAlias"]["DeletionPolicy"] = "Retain"
+
+
+def _forget_nothing(template: Template) -> None:
+    del _properties(template, "SiteTable")["TimeToLiveSpecification"]
+
+
+def _show_messages_too_early(template: Template) -> None:
+    _properties(template, "ImageJobsQueue")["VisibilityTimeout"] = 359
+
+
+def _fail_whole_batches(template: Template) -> None:
+    del _properties(template, "SnapshotVolumes")["Events"]["Jobs"]["Properties"]["FunctionResponseTypes"]
+
+
+def _fail_silently(template: Template) -> None:
+    del _properties(template, "ScheduleBackups")["EventInvokeConfig"]
+
+
+def _keep_logs_for_ever(template: Template) -> None:
+    del _properties(template, "ScheduleBackupsLogs")["RetentionInDays"]
+
+
+def _lose_what_a_schedule_cannot_deliver(template: Template) -> None:
+    del _properties(template, "TickTimer")["Target"]["DeadLetterConfig"]
+
+
+def _watch_no_dead_letters(template: Template) -> None:
+    del template["Resources"]["EventDeadLettersDepth"]
+
+
+def _tell_nobody(template: Template) -> None:
+    _properties(template, "MissedSlots")["AlarmActions"] = []
+
+
+BROKEN: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
+    (checks.shared_roles, _let_two_functions_share_a_role),
+    (checks.wildcard_actions, lambda template: _allow(template, "SnapshotVolumesRole", "ec2:Describe*")),
+    (checks.wildcard_actions, lambda template: _allow(template, "TickRole", "*")),
+    (
+        checks.managed_policies,
+        lambda template: _properties(template, "TickRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/x"]),
+    ),
+    (checks.passed_roles, lambda template: _allow(template, "BuildImagesRole", "iam:PassRole")),
+    (checks.open_resources, lambda template: _allow(template, "ScheduleBackupsRole", "sqs:SendMessage")),
+    (checks.loose_deletions, lambda template: _allow(template, "SnapshotVolumesRole", "ec2:DeleteSnapshot")),
+    (checks.loose_deletions, lambda template: _allow(template, "PruneRecoveryPointsRole", "ec2:DeleteVolume")),
+    (checks.loose_deletions, _drop_prune_condition),
+    (checks.loose_deletions, _delete_what_is_on_hold),
+    (checks.loose_deletions, _delete_in_every_region),
+    (checks.loose_tagging, _tag_at_any_time),
+    (checks.loose_tagging, lambda template: _allow(template, "PruneRecoveryPointsRole", "ec2:CreateTags")),
+    (checks.untagged_creations, _create_without_tags),
+    (checks.untagged_creations, _create_elsewhere),
+    (checks.reaching_out, _delete_in_every_region),
+    (checks.reaching_out, _create_elsewhere),
+    (checks.open_keys, _use_the_key_directly),
+    (checks.foreign_logs, _write_to_another_log),
+    (checks.strangers, _trust_any_account),
+    (checks.plain_queues, _send_plain),
+    (checks.plain_queues, _store_plain),
+    (checks.open_queues, _take_any_event),
+    (checks.open_buckets, _open_the_bucket),
+    (checks.open_buckets, _drop_bucket_policy),
+    (checks.mute_topics, _use_the_key_of_sns),
+    (checks.mute_topics, _keep_events_from_the_key),
+    (checks.unrotated_keys, _trust_everybody_with_the_key),
+    (checks.losable, _let_the_bucket_go),
+    (checks.losable, _keep_the_alias),
+    (checks.frail_tables, _forget_nothing),
+    (checks.impatient_queues, _show_messages_too_early),
+    (checks.impatient_queues, _fail_whole_batches),
+    (checks.unwatched_functions, _fail_silently),
+    (checks.unwatched_functions, _keep_logs_for_ever),
+    (checks.lost_deliveries, _lose_what_a_schedule_cannot_deliver),
+    (checks.unwatched_failure_paths, _watch_no_dead_letters),
+    (checks.silent_alarms, _tell_nobody),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "breaking"), BROKEN, ids=lambda each: each.__name__.strip("_").replace("<lambda>", "otherwise")
+)
+def test_the_rule_notices_a_template_that_breaks_it(check: Callable[[Site], Any], breaking: Callable[[Template], None]):
+    template = load_template()
+    breaking(template)
+    assert list(check(resolve(template, PRIMARY, region=PRIMARY_REGION))) != []
+
+
+def test_every_rule_was_seen_to_notice_something():
+    assert {check for check, _ in BROKEN} == {*checks.ALL, checks.reaching_out}
+
+
+def test_the_copying_role_is_held_to_the_recovery_region():
+    template = load_template()
+    tagged = _statement(template, "CopyRecoveryPointsRole", "OnlyTaggedCopies")
+    tagged["Resource"] = "arn:aws:ec2:us-east-1::snapshot/*"
+    assert list(checks.untagged_creations(resolve(template, RECOVERY, region=RECOVERY_REGION))) != []

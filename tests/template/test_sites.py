@@ -1,0 +1,321 @@
+"""What each site gets: the functions, their environment, their wiring and their names."""
+
+import importlib.util
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from hikae.domain.model import Place, SiteRole
+from hikae.domain.naming import bucket_name
+from hikae.runtime import reporting
+from hikae.runtime.settings import Settings
+from tests.template.sites import (
+    ACCOUNT,
+    PRIMARY,
+    PRIMARY_REGION,
+    RECOVERY,
+    RECOVERY_REGION,
+    ROOT,
+    Site,
+    key_arn,
+    load_template,
+    primary,
+    recovery,
+    resolve,
+    target,
+)
+
+FOLDERS = {
+    "ScheduleBackups": "schedule_backups",
+    "SnapshotVolumes": "snapshot_volumes",
+    "BuildImages": "build_images",
+    "CopyRecoveryPoints": "copy_recovery_points",
+    "PruneRecoveryPoints": "prune_recovery_points",
+}
+SITES = pytest.mark.parametrize("site", [primary, recovery], ids=["primary", "recovery"])
+EVERYWHERE = {
+    "HIKAE_INSTALLATION",
+    "HIKAE_SITE",
+    "HIKAE_ACCOUNT",
+    "HIKAE_BUCKET",
+    "HIKAE_TABLE",
+    "POWERTOOLS_SERVICE_NAME",
+    "POWERTOOLS_METRICS_NAMESPACE",
+}
+OWN = {
+    "ScheduleBackups": {"HIKAE_SNAPSHOT_QUEUE_URL", "HIKAE_IMAGE_QUEUE_URL"},
+    "SnapshotVolumes": set(),
+    "BuildImages": set(),
+    "CopyRecoveryPoints": {
+        "HIKAE_COPY_KEY_ARN",
+        "HIKAE_PRIMARIES",
+        "HIKAE_SOURCE_ROLE_ARNS",
+        "HIKAE_SNAPSHOT_COPY_LIMIT",
+        "HIKAE_IMAGE_COPY_LIMIT",
+    },
+    "PruneRecoveryPoints": {"HIKAE_DELETION_CAP"},
+}
+
+
+def _functions(site: Site) -> dict[str, dict[str, Any]]:
+    return site.of_type("AWS::Lambda::Function")
+
+
+def _deployed(parameters: Mapping[str, str], region: str) -> Site:
+    return resolve(load_template(), parameters, region=region)
+
+
+def test_each_site_has_its_own_functions():
+    assert set(_functions(primary())) == {"ScheduleBackups", "SnapshotVolumes", "BuildImages", "PruneRecoveryPoints"}
+    assert set(_functions(recovery())) == {"CopyRecoveryPoints", "PruneRecoveryPoints"}
+
+
+@SITES
+def test_every_function_runs_its_folder_on_the_shared_layer(site: Callable[[], Site]):
+    written = load_template()["Resources"]
+    for name, function in _functions(site()).items():
+        assert written[name]["Properties"]["CodeUri"] == f"functions/{FOLDERS[name]}/"
+        assert written[name]["Metadata"] == {"SkipBuild": True}
+        assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+        assert function["Handler"] == "app.handler"
+        assert [target(layer)[: len("CoreLayer")] for layer in function["Layers"]] == ["CoreLayer"]
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+
+
+@SITES
+def test_every_handler_that_the_template_names_is_there(site: Callable[[], Site]):
+    for name in _functions(site()):
+        source = ROOT / "functions" / FOLDERS[name] / "app.py"
+        spec = importlib.util.spec_from_file_location(f"template_{FOLDERS[name]}", source)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert callable(module.handler)
+
+
+@SITES
+def test_every_function_gets_the_environment_it_reads(site: Callable[[], Site]):
+    for name, function in _functions(site()).items():
+        variables = function["Environment"]["Variables"]
+        assert set(variables) == EVERYWHERE | OWN[name]
+        assert variables["POWERTOOLS_SERVICE_NAME"] == FOLDERS[name]
+        physical = {key: value if isinstance(value, str) else target(value) for key, value in variables.items()}
+        settings = Settings.from_env({**physical, "AWS_REGION": site().region})
+        assert (settings.installation, settings.site.value) == ("main", site().name)
+        assert settings.place == Place(account=ACCOUNT, region=site().region)
+
+
+def test_lists_and_limits_reach_the_copying_as_they_were_given():
+    given = {
+        **RECOVERY,
+        "Primaries": f"{ACCOUNT}/us-east-1, {ACCOUNT}/eu-west-1",
+        "SourceRoleArns": "arn:aws:iam::222222222222:role/hikae-source",
+        "SnapshotCopyLimit": "7",
+    }
+    variables = _functions(_deployed(given, RECOVERY_REGION))["CopyRecoveryPoints"]["Environment"]["Variables"]
+    physical = {key: value if isinstance(value, str) else target(value) for key, value in variables.items()}
+    settings = Settings.from_env({**physical, "AWS_REGION": RECOVERY_REGION})
+    assert [place.region for place in settings.primaries] == ["us-east-1", "eu-west-1"]
+    assert list(settings.source_role_arns) == ["222222222222"]
+    assert (settings.snapshot_copy_limit, settings.image_copy_limit) == (7, 50)
+
+
+@SITES
+def test_the_bucket_is_named_as_the_other_site_looks_for_it(site: Callable[[], Site]):
+    place = Place(account=ACCOUNT, region=site().region)
+    expected = bucket_name(installation="main", site=SiteRole(site().name), place=place)
+    assert site().of_type("AWS::S3::Bucket")["SiteBucket"]["BucketName"] == expected
+
+
+def test_both_sites_and_a_namesake_fit_into_one_region():
+    deployments = [
+        {**PRIMARY, "Installation": "a"},
+        {**RECOVERY, "Installation": "a"},
+        {**PRIMARY, "Installation": "a-primary"},
+        {**RECOVERY, "Installation": "a-primary"},
+        {**RECOVERY, "Installation": "a-recovery"},
+    ]
+    names = [_physical_names(_deployed(each, PRIMARY_REGION)) for each in deployments]
+    assert all(len(own) >= 8 for own in names)
+    assert len(set().union(*names)) == sum(len(own) for own in names)
+
+
+def _physical_names(site: Site) -> set[tuple[str, str]]:
+    naming = {
+        "AWS::DynamoDB::Table": "TableName",
+        "AWS::Events::EventBus": "Name",
+        "AWS::KMS::Alias": "AliasName",
+        "AWS::Lambda::Function": "FunctionName",
+        "AWS::Lambda::LayerVersion": "LayerName",
+        "AWS::Logs::LogGroup": "LogGroupName",
+        "AWS::S3::Bucket": "BucketName",
+        "AWS::SQS::Queue": "QueueName",
+        "AWS::Scheduler::Schedule": "Name",
+    }
+    found = set()
+    for resource in site.resources.values():
+        properties = resource.get("Properties", {})
+        named = {key for key in properties if key in {"Name", *naming.values()}}
+        for key in named & {naming.get(resource["Type"], "")}:
+            found.add((resource["Type"], properties[key]))
+    return found
+
+
+def test_names_follow_installation_and_site():
+    here, there = _physical_names(primary()), _physical_names(recovery())
+    assert ("AWS::KMS::Alias", "alias/hikae-main") in there
+    assert ("AWS::DynamoDB::Table", "hikae-main-primary") in here
+    assert ("AWS::Events::EventBus", "hikae-main-recovery") in there
+    # Only the layer is not referred to by name; everything else that has one is found under it.
+    assert all("main" in name for _, name in here | there)
+
+
+@pytest.mark.parametrize(("parameters", "region"), [(PRIMARY, PRIMARY_REGION), (RECOVERY, RECOVERY_REGION)])
+def test_a_stack_that_is_given_what_an_earlier_one_left_uses_it_and_makes_none(parameters: dict[str, str], region: str):
+    key = key_arn(region)
+    given = {"CopyKeyArn": key, "BucketName": "kept-bucket", "TableName": "kept-table"}
+    site = _deployed({**parameters, **given}, region)
+    made = {resource["Type"] for resource in site.resources.values()}
+    # Neither a second policy for the bucket, whose own was kept with it.
+    assert not made & {"AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"}
+    assert site.of_type("AWS::KMS::Alias")["SiteKeyAlias"]["TargetKeyId"] == key
+    assert site.of_type("AWS::SNS::Topic")["Alerts"]["KmsMasterKeyId"] == key
+    assert {name: site.outputs[name]["Value"] for name in given} == given
+    for function in _functions(site).values():
+        variables = function["Environment"]["Variables"]
+        assert (variables["HIKAE_BUCKET"], variables["HIKAE_TABLE"]) == ("kept-bucket", "kept-table")
+    body = json.dumps(site.resources)
+    assert 'SiteKey"' not in body.replace('"SiteKeyAlias"', "")
+    assert all(f"arn:aws:s3:::kept-bucket{path}" in body for path in ("", "/plans/*"))
+
+
+def test_a_primary_without_a_bus_has_no_rule_and_the_sweep_is_enough():
+    site = _deployed({"Site": "primary"}, PRIMARY_REGION)
+    assert not site.of_type("AWS::Events::Rule")
+    assert "EventDeadLetters" not in site.resources
+
+
+def test_the_broker_is_woken_through_one_message_group():
+    site = recovery()
+    queue = site.of_type("AWS::SQS::Queue")["WakeQueue"]
+    assert (queue["FifoQueue"], queue["ContentBasedDeduplication"]) == (True, True)
+    sweep = site.of_type("AWS::Scheduler::Schedule")["SweepTimer"]["Target"]
+    targets = [each for rule in site.of_type("AWS::Events::Rule").values() for each in rule["Targets"]]
+    assert [each["SqsParameters"] for each in [sweep, *targets]] == [{"MessageGroupId": "copies"}] * 3
+    # A fixed body would be taken for a duplicate by the queue; Scheduler's own notification has an id.
+    assert "Input" not in sweep
+
+
+def _event(detail_type: str, **detail: Any) -> dict[str, Any]:
+    return {"source": "aws.ec2", "detail-type": detail_type, "detail": detail}
+
+
+SNAPSHOT, SET, IMAGE = (
+    "EBS Snapshot Notification",
+    "EBS Multi-Volume Snapshots Completion Status",
+    "EC2 AMI State Change",
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "rules"),
+    [
+        (_event(SNAPSHOT, event="createSnapshot", result="succeeded"), {"PointReadyRule"}),
+        (_event(SET, event="createSnapshots", result="succeeded"), {"PointReadyRule"}),
+        (_event(IMAGE, State="available"), {"PointReadyRule", "CopyReadyRule"}),
+        (_event(IMAGE, State="failed"), {"PointReadyRule", "CopyReadyRule"}),
+        (_event(IMAGE, State="deregistered"), set()),
+        (_event(SNAPSHOT, event="copySnapshot", result="failed"), {"CopyReadyRule"}),
+        (_event(SNAPSHOT, event="shareSnapshot", result="succeeded"), set()),
+        (_event("EBS Volume Notification", event="createVolume", result="available"), set()),
+    ],
+    ids=lambda each: (
+        each.get("detail", {}).get("event") or each["detail"].get("State") if isinstance(each, dict) else ""
+    ),
+)
+def test_the_default_bus_wakes_for_what_matters_and_for_nothing_else(event: dict[str, Any], rules: set[str]):
+    found = {**primary().of_type("AWS::Events::Rule"), **recovery().of_type("AWS::Events::Rule")}
+    on_default_bus = {name: rule["EventPattern"] for name, rule in found.items() if "EventBusName" not in rule}
+    assert {name for name, pattern in on_default_bus.items() if _matches(pattern, event)} == rules
+
+
+def _matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    for key, wanted in pattern.items():
+        if key == "$or":
+            if not any(_matches(each, event) for each in wanted):
+                return False
+        elif isinstance(wanted, dict):
+            if not _matches(wanted, event.get(key, {})):
+                return False
+        elif event.get(key) not in wanted:
+            return False
+    return True
+
+
+def test_a_primary_forwards_to_the_bus_it_was_given_and_may_do_nothing_else_there():
+    site = primary()
+    (rule,) = site.of_type("AWS::Events::Rule").values()
+    assert [each["Arn"] for each in rule["Targets"]] == [PRIMARY["WakeBusArn"]]
+    (statement,) = site.statements(target(rule["Targets"][0]["RoleArn"]))
+    assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", PRIMARY["WakeBusArn"])
+
+
+@SITES
+def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site]):
+    names = {
+        reporting.FAILED_RESOURCES,
+        reporting.MISSED_SLOTS,
+        reporting.UNREADABLE_PLANS,
+        reporting.CAPPED_DELETIONS,
+    }
+    services = {
+        function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for function in _functions(site()).values()
+    }
+    watched = set()
+    for alarm in site().of_type("AWS::CloudWatch::Alarm").values():
+        if alarm["Namespace"] == "hikae":
+            (dimension,) = alarm["Dimensions"]
+            assert dimension["Name"] == "service"
+            assert dimension["Value"] in services
+            watched.add(alarm["MetricName"])
+    assert watched == (names if site().name == "primary" else names - {reporting.MISSED_SLOTS})
+
+
+def test_the_schedules_are_the_parameters():
+    given = {**PRIMARY, "TickSchedule": "rate(1 minute)", "PruneSchedule": "cron(0 3 * * ? *)"}
+    schedules = _deployed(given, PRIMARY_REGION).of_type("AWS::Scheduler::Schedule")
+    assert {name: schedule["ScheduleExpression"] for name, schedule in schedules.items()} == {
+        "TickTimer": "rate(1 minute)",
+        "PruneTimer": "cron(0 3 * * ? *)",
+    }
+
+
+def test_every_parameter_and_output_is_described():
+    template = load_template()
+    for section in ("Parameters", "Outputs"):
+        assert [name for name, each in template[section].items() if not each.get("Description")] == []
+
+
+def test_samconfig_deploys_both_sites_with_parameters_that_exist():
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    known = load_template()["Parameters"]
+    sites = {}
+    for name in ("primary", "recovery"):
+        settings = config[name]["deploy"]["parameters"]
+        given = dict(each.split("=", 1) for each in settings["parameter_overrides"])
+        assert set(given) <= set(known)
+        assert settings["capabilities"] == "CAPABILITY_IAM"
+        sites[name] = (given, settings)
+    here, there = sites["primary"], sites["recovery"]
+    assert (here[0]["Site"], there[0]["Site"]) == ("primary", "recovery")
+    assert here[0]["WakeBusArn"].split(":")[3] == there[1]["region"]
+    assert there[0]["Primaries"].split("/")[1] == here[1]["region"]
+    bus = _deployed(there[0], there[1]["region"]).of_type("AWS::Events::EventBus")["WakeBus"]["Name"]
+    assert here[0]["WakeBusArn"].endswith(f"event-bus/{bus}")
+
+
+def test_no_named_iam_resource_asks_for_more_than_the_plain_capability():
+    for site in (primary(), recovery()):
+        assert [name for name, role in site.of_type("AWS::IAM::Role").items() if "RoleName" in role] == []
