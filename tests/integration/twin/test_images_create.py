@@ -1,6 +1,5 @@
 """CreateImage on the twin: EC2 API Reference, CreateImage; botocore shapes CreateImageRequest and Image."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,12 +14,6 @@ DEVICES = [
     {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 125, "VolumeType": "st1", "DeleteOnTermination": False}},
     {"DeviceName": "/dev/sdh", "VirtualName": "ephemeral0"},
 ]
-
-
-@pytest.fixture
-def twin() -> Iterator[Twin]:
-    with Twin() as twin:
-        yield twin
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """RunInstances on the twin: EC2 API Reference, RunInstances; EC2 User Guide, "Block device mappings"."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +10,6 @@ from local.twin.testing import Twin
 
 REGION = "us-east-1"
 FAR = "us-west-2"
-
-
-@pytest.fixture
-def twin() -> Iterator[Twin]:
-    with Twin() as twin:
-        yield twin
 
 
 @pytest.fixture

@@ -1,0 +1,210 @@
+"""Instance states on the twin: EC2 User Guide, "Amazon EC2 instance state changes"; errors-overview."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from local.twin.testing import Twin
+
+REGION = "us-east-1"
+SOON = timedelta(minutes=2)
+
+
+def describe(cloud: Any, instance_id: str) -> dict[str, Any]:
+    found = cloud.client("ec2", REGION).describe_instances(InstanceIds=[instance_id])
+    return found["Reservations"][0]["Instances"][0]
+
+
+def state(cloud: Any, instance_id: str) -> str:
+    return describe(cloud, instance_id)["State"]["Name"]
+
+
+def states_told(twin: Twin, instance_id: str) -> list[str]:
+    return [each["detail"]["state"] for each in twin.events if each["detail"].get("instance-id") == instance_id]
+
+
+def run(twin: Twin, *, count: int = 1, root: str = "ebs", **request: Any) -> list[str]:
+    ec2 = twin.client("ec2", REGION)
+    filters = [{"Name": "root-device-type", "Values": [root]}]
+    image_id = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"][0]["ImageId"]
+    started = ec2.run_instances(ImageId=image_id, MinCount=count, MaxCount=count, **request)
+    return [each["InstanceId"] for each in started["Instances"]]
+
+
+def test_an_instance_goes_through_every_state_and_each_is_told(twin: Twin) -> None:
+    ec2 = twin.client("ec2", REGION)
+    (instance_id,) = run(twin)
+    seen = [state(twin, instance_id)]
+    for change in (None, ec2.stop_instances, ec2.start_instances, ec2.terminate_instances):
+        if change is not None:
+            change(InstanceIds=[instance_id])
+            seen.append(state(twin, instance_id))
+        twin.clock.advance(SOON)
+        seen.append(state(twin, instance_id))
+    expected = ["pending", "running", "stopping", "stopped", "pending", "running", "shutting-down", "terminated"]
+    assert seen == states_told(twin, instance_id) == expected
+    event = next(each for each in twin.events if each["detail"].get("instance-id") == instance_id)
+    assert event["detail-type"] == "EC2 Instance State-change Notification"
+    assert event["resources"] == [f"arn:aws:ec2:{REGION}:123456789012:instance/{instance_id}"]
+
+
+def test_the_answer_tells_the_state_before_and_the_transitional_one(twin: Twin, launch: Callable[..., Any]) -> None:
+    instance_id = launch(twin)["InstanceId"]
+    changed = twin.client("ec2", REGION).stop_instances(InstanceIds=[instance_id])["StoppingInstances"][0]
+    assert changed["PreviousState"] == {"Code": 16, "Name": "running"}
+    assert changed["CurrentState"] == {"Code": 64, "Name": "stopping"}
+
+
+def test_an_ending_or_terminated_instance_cannot_be_started_or_stopped(cloud: Any, launch: Any, refused: Any) -> None:
+    instance_id = launch(cloud)["InstanceId"]
+    ec2 = cloud.client("ec2", REGION)
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    for _ in range(2):
+        for call in (ec2.start_instances, ec2.stop_instances):
+            with refused("IncorrectInstanceState"):
+                call(InstanceIds=[instance_id])
+        cloud.clock.advance(SOON)
+
+
+def test_a_pending_instance_cannot_be_stopped_and_a_stopping_one_not_started(twin: Twin, refused: Any) -> None:
+    ec2 = twin.client("ec2", REGION)
+    (instance_id,) = run(twin)
+    with refused("IncorrectInstanceState"):
+        ec2.stop_instances(InstanceIds=[instance_id])
+    twin.clock.advance(SOON)
+    ec2.stop_instances(InstanceIds=[instance_id])
+    with refused("IncorrectInstanceState"):
+        ec2.start_instances(InstanceIds=[instance_id])
+
+
+def test_a_stopped_instance_cannot_be_rebooted(cloud: Any, launch: Any, refused: Any) -> None:
+    instance_id = launch(cloud)["InstanceId"]
+    ec2 = cloud.client("ec2", REGION)
+    ec2.stop_instances(InstanceIds=[instance_id])
+    cloud.clock.advance(SOON)
+    with refused("IncorrectState"):
+        ec2.reboot_instances(InstanceIds=[instance_id])
+    assert state(cloud, instance_id) == "stopped"
+
+
+def test_a_reboot_leaves_the_instance_running_and_tells_nobody(twin: Twin, launch: Any) -> None:
+    instance_id = launch(twin)["InstanceId"]
+    told = states_told(twin, instance_id)
+    twin.client("ec2", REGION).reboot_instances(InstanceIds=[instance_id])
+    assert (state(twin, instance_id), states_told(twin, instance_id)) == ("running", told)
+    assert twin.backend(REGION).launch_of(instance_id).rebooted_at == [twin.clock.now()]
+
+
+def test_an_instance_store_backed_instance_cannot_be_stopped(twin: Twin, refused: Any) -> None:
+    (instance_id,) = run(twin, root="instance-store")
+    twin.clock.advance(SOON)
+    with refused("UnsupportedOperation"):
+        twin.client("ec2", REGION).stop_instances(InstanceIds=[instance_id])
+
+
+def test_either_all_instances_change_or_none(twin: Twin, refused: Any) -> None:
+    ec2 = twin.client("ec2", REGION)
+    first, second = run(twin, count=2)
+    twin.clock.advance(SOON)
+    ec2.terminate_instances(InstanceIds=[second])
+    with refused("IncorrectInstanceState"):
+        ec2.stop_instances(InstanceIds=[first, second])
+    assert state(twin, first) == "running"
+
+
+def test_termination_deletes_the_volumes_that_are_marked_and_frees_the_others(twin: Twin) -> None:
+    mappings = [
+        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 10}},
+        {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 20, "DeleteOnTermination": False}},
+    ]
+    ec2 = twin.client("ec2", REGION)
+    (instance_id,) = run(twin, BlockDeviceMappings=mappings)
+    twin.clock.advance(SOON)
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    assert len(ec2.describe_volumes()["Volumes"]) == 3
+    twin.clock.advance(SOON)
+    assert [(each["Size"], each["State"]) for each in ec2.describe_volumes()["Volumes"]] == [(20, "available")]
+    assert describe(twin, instance_id)["BlockDeviceMappings"] == []
+
+
+def test_a_terminated_instance_disappears_with_its_tags_after_an_hour(twin: Twin, refused: Any) -> None:
+    ec2 = twin.client("ec2", REGION)
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
+    (instance_id,) = run(twin, TagSpecifications=tags)
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    twin.clock.advance(timedelta(hours=2))
+    with refused("InvalidInstanceID.NotFound"):
+        ec2.describe_instances(InstanceIds=[instance_id])
+    assert ec2.describe_instances()["Reservations"] == []
+    assert ec2.describe_tags()["Tags"] == []
+
+
+def test_filters_select_instances_and_leave_the_others_of_a_reservation_out(twin: Twin) -> None:
+    ec2 = twin.client("ec2", REGION)
+    first, second = run(twin, count=2)
+    (third,) = run(twin, root="instance-store")
+    twin.clock.advance(SOON)
+    ec2.create_tags(Resources=[first], Tags=[{"Key": "plan", "Value": "production [1]"}])
+    ec2.create_tags(Resources=[third], Tags=[{"Key": "plan", "Value": "test"}])
+    ec2.stop_instances(InstanceIds=[second])
+    twin.clock.advance(SOON)
+    volume_id = describe(twin, first)["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    image_id = describe(twin, first)["ImageId"]
+
+    def ids(name: str, *values: str) -> set[str]:
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=[{"Name": name, "Values": list(values)}])
+        return {each["InstanceId"] for page in pages for found in page["Reservations"] for each in found["Instances"]}
+
+    assert ids("tag:plan", "production [1]") == {first}
+    assert ids("tag:plan", "prod*", "test") == {first, third}
+    assert ids("tag-key", "absent", "plan") == {first, third}
+    assert ids("instance-state-name", "running") == {first, third}
+    assert ids("instance-state-code", "80") == {second}
+    assert ids("image-id", image_id) == {first, second}
+    assert ids("block-device-mapping.volume-id", volume_id) == {first}
+    assert ids("block-device-mapping.delete-on-termination", "true") == {first, second}
+    assert ids("root-device-type", "instance-store") == {third}
+    assert ids("availability-zone", f"{REGION}?") == {first, second, third}
+
+
+def test_an_unknown_instance_is_refused_and_an_unknown_filter_too(twin: Twin, refused: Any) -> None:
+    ec2 = twin.client("ec2", REGION)
+    with refused("InvalidInstanceID.NotFound"):
+        ec2.describe_instances(InstanceIds=["i-0123456789abcdef0"])
+    with refused("InvalidParameterValue"):
+        ec2.describe_instances(Filters=[{"Name": "colour", "Values": ["blue"]}])
+
+
+def test_instances_are_told_page_by_page(twin: Twin, refused: Any) -> None:
+    ec2 = twin.client("ec2", REGION)
+    made = [*run(twin, count=9), *run(twin, count=8)]
+    pages = list(ec2.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": 5}))
+    told = [each["InstanceId"] for page in pages for found in page["Reservations"] for each in found["Instances"]]
+    assert len(pages) >= 4
+    assert sorted(told) == sorted(made)
+    with refused("InvalidParameterCombination"):
+        ec2.describe_instances(InstanceIds=made[:1], MaxResults=5)
+
+
+def test_the_status_is_told_of_running_instances_and_of_all_when_asked_for(twin: Twin) -> None:
+    ec2 = twin.client("ec2", REGION)
+    (instance_id,) = run(twin)
+    assert ec2.describe_instance_status()["InstanceStatuses"] == []
+    told = ec2.describe_instance_status(IncludeAllInstances=True)["InstanceStatuses"][0]
+    assert (told["InstanceState"]["Name"], told["InstanceStatus"]["Status"]) == ("pending", "not-applicable")
+    twin.clock.advance(timedelta(minutes=1))
+    starting = ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"][0]
+    assert starting["InstanceStatus"]["Status"] == "initializing"
+    twin.clock.advance(timedelta(minutes=5))
+    started = ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"][0]
+    assert (started["InstanceStatus"]["Status"], started["SystemStatus"]["Status"]) == ("ok", "ok")
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "reboot", "terminate"])
+def test_a_dry_run_changes_nothing(twin: Twin, launch: Any, refused: Any, action: str) -> None:
+    instance_id = launch(twin)["InstanceId"]
+    with refused("DryRunOperation"):
+        getattr(twin.client("ec2", REGION), f"{action}_instances")(InstanceIds=[instance_id], DryRun=True)
+    assert state(twin, instance_id) == "running"
