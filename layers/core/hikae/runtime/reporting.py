@@ -153,7 +153,7 @@ def _log_outcomes(outcomes: Iterable[Outcome]) -> None:
             resource=outcome.resource,
             point=outcome.point,
             reason=outcome.reason,
-            created=list(outcome.created),
+            ids=list(outcome.created),
         )
 
 

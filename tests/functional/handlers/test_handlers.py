@@ -1,0 +1,189 @@
+"""Every event file, given to its handler as Lambda would give it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hikae.domain.model import SiteRole
+from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
+from tests.functional.handlers.conftest import Functions, load_event
+
+
+def metrics_of(printed: str) -> dict[str, int]:
+    """The metrics of every EMF line, summed."""
+    totals: dict[str, int] = {}
+    for line in printed.splitlines():
+        document = json.loads(line)
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert directive["Namespace"] == "hikae"
+            assert directive["Dimensions"] == [["service"]]
+            for metric in directive["Metrics"]:
+                value = document[metric["Name"]]
+                totals[metric["Name"]] = totals.get(metric["Name"], 0) + int(sum(value))
+    return totals
+
+
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """The error lines, with the fields that the JSON line has."""
+    return [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_the_tick_answers_with_what_it_sent(functions: Functions, capsys: pytest.CaptureFixture[str]) -> None:
+    functions.installation.launch(2)
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    answer = functions.invoke("schedule_backups", load_event("schedule_backups/tick-at"))
+    assert answer["jobs_sent"] == 2
+    assert answer["rules"][0]["slot"] == "2026-11-22T10:00:00Z"
+    assert metrics_of(capsys.readouterr().out)["JobsSent"] == 2
+
+
+def test_the_tick_takes_the_clock_where_the_event_says_nothing(functions: Functions) -> None:
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    assert functions.invoke("schedule_backups", load_event("schedule_backups/tick"))["broken_plans"] == []
+
+
+@pytest.mark.parametrize("now", ["yesterday", 1795341870, "2026-11-22T10:00:00"])
+def test_the_tick_refuses_a_time_that_is_none(functions: Functions, now: object) -> None:
+    with pytest.raises(ValueError, match="now"):
+        functions.invoke("schedule_backups", {"now": now})
+
+
+def test_a_broken_plan_is_reported_and_the_others_still_run(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.apply("broken", "version: 1\nplan: broken\n")
+    answer = functions.invoke("schedule_backups", load_event("schedule_backups/tick-at"))
+    assert answer["jobs_sent"] == 1
+    assert answer["broken_plans"][0].startswith("plans/broken.yaml: ")
+    assert metrics_of(capsys.readouterr().out)["UnreadablePlans"] == 1
+    [line] = errors_of(caplog)
+    assert line["plan"] == "plans/broken.yaml"
+
+
+def test_missed_slots_are_counted(functions: Functions, capsys: pytest.CaptureFixture[str]) -> None:
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.invoke("schedule_backups", {"now": "2026-11-22T10:00:30Z"})
+    capsys.readouterr()
+    answer = functions.invoke("schedule_backups", {"now": "2026-11-22T14:10:00Z"})
+    assert answer["rules"][0]["missed"] == ["2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z"]
+    assert metrics_of(capsys.readouterr().out)["MissedSlots"] == 3
+
+
+def test_an_instance_job_makes_its_set_and_nothing_comes_back(functions: Functions) -> None:
+    [instance] = functions.installation.launch()
+    event = load_event("snapshot_volumes/instance", i_0123456789abcdef0=instance)
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    assert {tags_of(each)["hikae:resource"] for each in functions.installation.snapshots()} == {instance}
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    assert len(functions.installation.snapshots()) == 2
+
+
+def test_a_volume_job_makes_its_snapshot(functions: Functions) -> None:
+    volume = functions.installation.detached_volume()
+    event = load_event("snapshot_volumes/volume", vol_0123456789abcdef0=volume)
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    assert [each["VolumeId"] for each in functions.installation.snapshots()] == [volume]
+
+
+def test_one_bad_resource_of_a_batch_fails_alone_and_is_named(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = functions.installation.launch(2)
+    event = load_event("snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two)
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    assert {tags_of(each)["hikae:resource"] for each in functions.installation.snapshots()} == {one, two}
+    assert metrics_of(capsys.readouterr().out)["FailedResources"] == 1
+    [line] = errors_of(caplog)
+    assert line["resource"] == "vol-0123456789abcdef0"
+
+
+def test_a_job_past_its_deadline_is_reported_and_not_run(
+    functions: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = load_event("snapshot_volumes/past-deadline")
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    assert metrics_of(capsys.readouterr().out)["FailedResources"] == 1
+    assert functions.installation.snapshots() == []
+
+
+def test_malformed_messages_go_back_and_the_good_one_is_carried_out(
+    functions: Functions, caplog: pytest.LogCaptureFixture
+) -> None:
+    [instance] = functions.installation.launch()
+    event = load_event("snapshot_volumes/malformed", i_0123456789abcdef0=instance)
+    answer = functions.invoke("snapshot_volumes", event)
+    good = [record["messageId"] for record in event["Records"] if instance in record["body"]]
+    bad = [record["messageId"] for record in event["Records"] if record["messageId"] not in good]
+    assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == bad
+    assert len(functions.installation.snapshots()) == 2
+    errors = [line["error"] for line in errors_of(caplog)]
+    assert any("not JSON" in error for error in errors)
+
+
+def test_when_all_messages_fail_they_come_back_one_by_one(functions: Functions) -> None:
+    event = load_event("snapshot_volumes/malformed")
+    event["Records"] = event["Records"][:2]
+    assert len(functions.invoke("snapshot_volumes", event)["batchItemFailures"]) == 2
+
+
+@pytest.mark.parametrize(("case", "no_reboot"), [("no-reboot", "true"), ("reboot", "false")])
+def test_an_image_job_makes_its_image(functions: Functions, case: str, no_reboot: str) -> None:
+    [instance] = functions.installation.launch()
+    event = load_event(f"build_images/{case}", i_0123456789abcdef0=instance)
+    assert functions.invoke("build_images", event) == {"batchItemFailures": []}
+    [call] = [call for call in functions.installation.twin.calls if call.action == "CreateImage"]
+    assert str(call.parameters["NoReboot"]).lower() == no_reboot
+    assert len(functions.installation.images()) == 1
+
+
+@pytest.mark.parametrize("case", ["snapshot-completed", "sweep"])
+def test_whatever_wakes_the_broker_it_copies_what_is_wanted(
+    functions: Functions, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.back_up()
+    capsys.readouterr()
+    answer = functions.invoke(
+        "copy_recovery_points", load_event(f"copy_recovery_points/{case}"), site=SiteRole.RECOVERY
+    )
+    assert (answer["wanted"], answer["started"], answer["in_flight"]) == (1, 2, 2)
+    assert metrics_of(capsys.readouterr().out)["CopiesStarted"] == 2
+    assert len(functions.installation.snapshots(RECOVERY)) == 2
+
+
+def test_prune_answers_with_what_it_deleted_and_a_dry_run_deletes_nothing(functions: Functions) -> None:
+    functions.installation.launch(tags={"Backup": "image"})
+    functions.installation.apply("web-images", IMAGE_PLAN)
+    for _ in range(4):
+        functions.installation.back_up()
+        functions.installation.copy_all()
+        functions.installation.advance(minutes=60 - functions.installation.twin.clock.now().minute)
+    dry = functions.invoke("prune_recovery_points", load_event("prune_recovery_points/dry-run"))
+    assert (len(dry["expired"]), dry["deleted"]) == (2, 0)
+    assert len(functions.installation.images(PRIMARY)) == 4
+    run = functions.invoke("prune_recovery_points", load_event("prune_recovery_points/run"))
+    assert (run["expired"], run["deleted"]) == (dry["expired"], 2)
+    assert len(functions.installation.images(PRIMARY)) == 2
+
+
+def test_prune_refuses_a_dry_run_that_is_neither_true_nor_false(functions: Functions) -> None:
+    with pytest.raises(ValueError, match="dry_run"):
+        functions.invoke("prune_recovery_points", {"dry_run": "yes"})
+
+
+def test_a_function_without_its_environment_names_what_is_missing(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions.invoke("schedule_backups", {})
+    from hikae.runtime import wiring  # noqa: PLC0415 - the settings as the next cold start reads them
+
+    monkeypatch.delenv("HIKAE_BUCKET")
+    monkeypatch.setenv("HIKAE_DELETION_CAP", "many")
+    wiring.load_settings.cache_clear()
+    with pytest.raises(RuntimeError, match="HIKAE_BUCKET is not set; HIKAE_DELETION_CAP is 'many'"):
+        wiring.load_settings()
