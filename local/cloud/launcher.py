@@ -68,7 +68,7 @@ class LocalCloud:
         installation: str = "main",
         scale: float = 60,
         parameters: Mapping[str, str] | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        say: Callable[[str], object] = lambda _: None,
         twin_command: list[str] | None = None,
         ministack_command: list[str] | None = None,
     ) -> None:
@@ -139,11 +139,14 @@ class LocalCloud:
             return
         self._end_supervisor(running.folder, pid=running.supervisor)
         ports = [int(url.rpartition(":")[2]) for url in (running.endpoint, running.ec2_endpoint)]
-        left = [f"process {pid}" for pid in processes.belonging_to(running.folder)]
-        left += [f"port {port}" for port in ports if processes.is_listening(port)]
-        left += [f"folder {running.folder}"] if running.folder.exists() else []
-        if left:
-            raise CloudError(f"the local cloud left behind: {', '.join(left)}")
+
+        def left() -> list[str]:
+            found = [f"process {pid}" for pid in processes.belonging_to(running.folder)]
+            found += [f"port {port}" for port in ports if processes.is_listening(port)]
+            return [*found, f"folder {running.folder}"] if running.folder.exists() else found
+
+        if not processes.wait_until(lambda: not left(), seconds=3):
+            raise CloudError(f"the local cloud left behind: {', '.join(left())}")
 
     def _end_supervisor(self, folder: Path, *, pid: int | None = None) -> None:
         child = self._supervisor
@@ -151,10 +154,10 @@ class LocalCloud:
             pid = child.pid
             if child.stdin is not None:
                 child.stdin.close()
-        if pid is not None and _is_locked(folder):
+        if pid is not None and is_held(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 15)
-        is_ended = child.poll if child is not None else lambda: None if _is_locked(folder) else 0
+        is_ended = child.poll if child is not None else lambda: None if is_held(folder) else 0
         if not processes.wait_until(lambda: is_ended() is not None, seconds=20) or folder.exists():
             processes.end([child] if child is not None else [], folder=folder, patience=0)
             processes.remove(folder)
@@ -395,7 +398,7 @@ class LocalCloud:
         draft.replace(path)
 
     @classmethod
-    def attach(cls, path: Path, *, root: Path = ROOT, say: Callable[[str], None] = lambda _: None) -> Self | None:
+    def attach(cls, path: Path, *, root: Path = ROOT, say: Callable[[str], object] = lambda _: None) -> Self | None:
         """The detached cloud that `save` wrote down in `path`, or None when there is none any more.
 
         What a killed cloud has left behind, the state file included, is cleaned up.
@@ -405,7 +408,7 @@ class LocalCloud:
         except FileNotFoundError:
             return None
         folder = Path(facts["folder"])
-        if not _is_locked(folder):
+        if not is_held(folder):
             _remove_leftover(folder)
             path.unlink(missing_ok=True)
             return None
@@ -440,7 +443,7 @@ def remove_leftovers() -> None:
 
 def _is_leftover(folder: Path) -> bool:
     if (folder / supervisor.LOCK).exists():
-        return not _is_locked(folder)
+        return not is_held(folder)
     return time.time() - folder.stat().st_mtime > _STALE_GRACE_SECONDS  # else it may be about to be locked
 
 
@@ -449,7 +452,7 @@ def _remove_leftover(folder: Path) -> None:
     processes.remove(folder)
 
 
-def _is_locked(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
     """Whether a supervisor lives that holds the cloud in `folder`."""
     try:
         lock = os.open(folder / supervisor.LOCK, os.O_RDWR)

@@ -1,0 +1,15 @@
+"""One local cloud for all end-to-end tests: both sites deployed by the SAM CLI, gone when the session ends."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from local.cloud import LocalCloud
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[LocalCloud]:
+    with LocalCloud(say=lambda line: sys.stderr.write(f"local cloud: {line}\n")) as cloud:
+        cloud.deploy()
+        yield cloud
