@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Request, Response
@@ -63,7 +64,7 @@ class Control:
             return _reply(route())
         except HTTPException as error:
             return _reply({"error": error.description}, status=error.code or 500)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, EC2ClientError) as error:
             return _reply({"error": f"{type(error).__name__}: {error}"}, status=400)
 
     def _locked(self, act: Callable[[], Any]) -> Any:

@@ -21,6 +21,7 @@ from local.twin.image_record import Image, check_image_name
 from local.twin.instances import InstancesBackend
 from local.twin.snapshots import Snapshot
 from local.twin.tags import Tags
+from local.twin.volumes import VOLUME_TYPES
 
 # An image becomes available shortly after its last snapshot is completed, never in the call that asks for it.
 _SETTLING = timedelta(seconds=5)
@@ -128,7 +129,7 @@ class ImagesBackend(InstancesBackend):
                     snapshot_id=snapshot.id,
                     size=volume.size,
                     volume_type=volume.volume_type,
-                    iops=volume.iops,
+                    iops=volume.iops if VOLUME_TYPES[volume.volume_type].most_iops else None,
                     throughput=volume.throughput,
                     encrypted=volume.encrypted,
                     delete_on_termination=bool(block.delete_on_termination) if wish is None else wish,
@@ -198,6 +199,8 @@ class ImagesBackend(InstancesBackend):
             raise refuse(
                 "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
             )
+        if request.minutes is not None and not (15 <= request.minutes <= 2880 and request.minutes % 15 == 0):
+            raise refuse("InvalidParameterValue", "SnapshotCopyCompletionDurationMinutes is 15 to 2880 in steps of 15.")
         image = replace(
             source,
             id=random_ami_id(),

@@ -164,10 +164,9 @@ class InstancesBackend(ImageCatalog):
                 "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
             )
         volume_type = device.volume_type or "gp2"
-        iops = None if volume_type == "gp2" else device.iops
-        check_volume_type(volume_type, size=size, iops=iops, throughput=device.throughput)
+        check_volume_type(volume_type, size=size, iops=device.iops, throughput=device.throughput)
         is_deleted = True if device.delete_on_termination is None else device.delete_on_termination
-        return replace(device, size=size, volume_type=volume_type, iops=iops, delete_on_termination=is_deleted)
+        return replace(device, size=size, volume_type=volume_type, delete_on_termination=is_deleted)
 
     def _equip(
         self, instance: Instance, *, image: Image, devices: Sequence[Device], volume_tags: dict[str, str]
@@ -175,6 +174,10 @@ class InstancesBackend(ImageCatalog):
         instance.launch_time = self.now
         instance.root_device_name = image.root_device_name
         instance.root_device_type = image.root_device_type
+        for attribute in ("platform_details", "usage_operation", "ena_support", "boot_mode"):
+            setattr(instance, attribute, getattr(image, attribute))
+        for interface in instance.network_interfaces:
+            interface.attach_time = self.now
         for device in devices:
             if device.is_ebs:
                 volume = self.create_volume(

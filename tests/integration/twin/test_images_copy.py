@@ -187,6 +187,14 @@ def test_a_key_without_encryption_is_refused(cloud: Any, image: Any, refused: An
         copy(cloud, image(cloud), KmsKeyId=make_key(cloud))
 
 
+@pytest.mark.parametrize("minutes", [7, 20, 2895])
+def test_a_completion_duration_comes_in_steps_of_fifteen_minutes(
+    twin: Twin, image: Any, refused: Any, minutes: int
+) -> None:
+    with refused("InvalidParameterValue"):
+        copy(twin, image(twin), SnapshotCopyCompletionDurationMinutes=minutes)
+
+
 def test_the_copies_of_images_do_not_count_as_concurrent_snapshot_copies(
     twin: Twin, image: Any, make_snapshot: Any
 ) -> None:

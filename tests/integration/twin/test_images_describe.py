@@ -1,6 +1,6 @@
 """DescribeImages on the twin: botocore shapes DescribeImagesRequest and Image; EC2 User Guide, filtering."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,25 +11,40 @@ from local.twin.testing import Twin
 
 REGION = "us-east-1"
 FAR = "us-west-2"
+CROWDED = "eu-central-1"
 CREATED_AT = datetime(2026, 3, 1, 4, 30, tzinfo=UTC)
 
 
-@pytest.fixture
-def seeded(twin: Twin, make_snapshot: Callable[..., str]) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    """One twin for all that only reads."""
+    with Twin() as twin:
+        yield twin
+
+
+@pytest.fixture(scope="module")
+def seeded(twin: Twin) -> dict[str, str]:
     """Two images of the past, by name; the ids of their snapshots are under their name with a `*`."""
     found = {}
     for name, plan in (("orders [1]", "production"), ("billing", "test")):
-        snapshot_id = make_snapshot(twin, Encrypted=name == "billing")
-        found[name + "*"] = snapshot_id
+        found[name + "*"] = seed_snapshot(twin, is_encrypted=name == "billing")
         found[name] = seed_image(
             region=REGION,
             name=name,
             created_at=CREATED_AT,
-            snapshot_ids=[snapshot_id],
+            snapshot_ids=[found[name + "*"]],
             tags={"plan": plan, "note": "a*b"},
             source_instance_id="i-0123456789abcdef0",
         )
     return found
+
+
+def seed_snapshot(twin: Twin, *, region: str = REGION, is_encrypted: bool = False) -> str:
+    key = f"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab" if is_encrypted else None
+    seeded = twin.backend(region).seed_snapshot(
+        started_at=CREATED_AT, volume_id="vol-0123456789abcdef0", size=10, kms_key_id=key
+    )
+    return seeded.id
 
 
 def ids(ec2: Any, **request: Any) -> set[str]:
@@ -120,12 +135,18 @@ def test_an_unknown_filter_is_refused(twin: Twin, refused: Any) -> None:
         twin.client("ec2", REGION).describe_images(Filters=named("colour", "blue"))
 
 
-def test_images_are_told_page_by_page(twin: Twin, make_snapshot: Callable[..., str]) -> None:
-    ec2 = twin.client("ec2", REGION)
+def test_images_are_told_page_by_page(twin: Twin) -> None:
     made = {
-        seed_image(region=REGION, name=f"image {n}", created_at=CREATED_AT, snapshot_ids=[make_snapshot(twin)], tags={})
-        for n in range(17)
+        seed_image(
+            region=CROWDED,
+            name=f"image {number}",
+            created_at=CREATED_AT,
+            snapshot_ids=[seed_snapshot(twin, region=CROWDED)],
+            tags={},
+        )
+        for number in range(17)
     }
-    pages = list(ec2.get_paginator("describe_images").paginate(Owners=["self"], PaginationConfig={"PageSize": 5}))
+    paginator = twin.client("ec2", CROWDED).get_paginator("describe_images")
+    pages = list(paginator.paginate(Owners=["self"], PaginationConfig={"PageSize": 5}))
     assert len(pages) >= 4
     assert sorted(each["ImageId"] for page in pages for each in page["Images"]) == sorted(made)

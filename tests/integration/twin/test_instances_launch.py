@@ -127,6 +127,13 @@ def test_every_volume_type_can_be_launched(twin: Twin, ec2: Any, ebs: dict[str, 
     assert volume.get("Iops") == ebs["Iops"] if "Iops" in ebs else True
 
 
+def test_a_volume_type_without_provisioned_iops_takes_none(twin: Twin, ec2: Any) -> None:
+    ebs = {"VolumeSize": 10, "VolumeType": "gp2", "Iops": 500}
+    with pytest.raises(ClientError) as refusal:
+        launch(twin, base_image(ec2), BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": ebs}])
+    assert code(refusal) == "InvalidParameterCombination"
+
+
 @pytest.mark.parametrize("root", ["ebs", "instance-store"])
 def test_an_instance_store_device_makes_no_volume(twin: Twin, ec2: Any, root: str) -> None:
     mappings = [{"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}]
