@@ -63,6 +63,17 @@ class CoreBackend(EC2Backend):
         """Start without moto's 1,301 stock images."""
 
 
+class Answer(ActionResult):
+    """A result of plain dictionaries in botocore's spelling: no guessing of names, which is half of moto's time."""
+
+    def execute_result(self, context: Any) -> Any:
+        serializer = context.serializer_class(
+            operation_model=context.operation_model, value_picker=lambda picked: picked.obj.get(picked.key)
+        )
+        serialized = serializer.serialize(self.result)
+        return serialized["status_code"], serialized["headers"], serialized["body"]
+
+
 class CoreResponse(EC2Response):
     """One request: under the clock's lock, logged, and with DryRun for every operation that knows it."""
 

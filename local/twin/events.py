@@ -116,18 +116,17 @@ def _snapshot_notification(name: str, outcome: SnapshotOutcome, *, region: str, 
     )
 
 
-def snapshot_set_created(outcomes: Iterable[SnapshotOutcome], *, region: str) -> Event:
-    """CreateSnapshots ended: one event for the whole set, as soon as its last snapshot ended."""
+def snapshot_set_created(outcomes: Iterable[SnapshotOutcome], *, region: str, failed_id: str | None = None) -> Event:
+    """CreateSnapshots ended: one event for the whole set, when its last snapshot completed or `failed_id` failed."""
     outcomes = tuple(outcomes)
     arns = [ebs_arn(region=region, kind="snapshot", resource_id=outcome.snapshot_id) for outcome in outcomes]
-    failed = next((outcome for outcome in outcomes if not outcome.is_completed), None)
     return Event(
         detail_type="EBS Multi-Volume Snapshots Completion Status",
         resources=tuple(arns),
         detail={
             "event": "createSnapshots",
-            "result": "failed" if failed else "succeeded",
-            "cause": f"Snapshot {failed.snapshot_id} is in status error" if failed else "",
+            "result": "failed" if failed_id else "succeeded",
+            "cause": f"Snapshot {failed_id} is in status error" if failed_id else "",
             "request-id": "",
             "startTime": event_time(outcomes[0].started_at),
             "endTime": event_time(max(outcome.ended_at for outcome in outcomes)),

@@ -13,6 +13,7 @@ from moto.ec2.utils import random_snapshot_id
 
 from local.twin.clock import Timer
 from local.twin.content import Content
+from local.twin.core import Answer
 from local.twin.errors import refuse, unknown_snapshot
 from local.twin.events import SnapshotOutcome, ebs_arn, snapshot_copied, snapshot_created, snapshot_set_created
 from local.twin.keys import aws_managed_key
@@ -369,7 +370,7 @@ class SnapshotsBackend(VolumesBackend):
 
     def _announce_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.set is not None:
-            self._announce_snapshot_set(snapshot.set, failed=snapshot.state == "error")
+            self._announce_snapshot_set(snapshot.set, failed_id=snapshot.id if snapshot.state == "error" else None)
         elif snapshot.copy is not None:
             self.send_event(
                 snapshot_copied(
@@ -382,18 +383,18 @@ class SnapshotsBackend(VolumesBackend):
         else:
             self.send_event(snapshot_created(self._outcome_of(snapshot), region=self.region_name))
 
-    def _announce_snapshot_set(self, snapshot_set: SnapshotSet, *, failed: bool) -> None:
+    def _announce_snapshot_set(self, snapshot_set: SnapshotSet, *, failed_id: str | None) -> None:
         members = [each for each in snapshot_set.snapshots if each.id in self.snapshots]
-        if any(each.state == "pending" for each in members) and not failed:
+        if failed_id is None and any(each.state == "pending" for each in members):
             return
-        event = snapshot_set_created((self._outcome_of(each) for each in members), region=self.region_name)
-        if failed:
+        if failed_id is not None:
             for each in members:
                 each.state = "error"
                 each.completion_time = None
                 if each.timer is not None:
                     each.timer.cancel()
-        self.send_event(event)
+        outcomes = [self._outcome_of(each) for each in members]
+        self.send_event(snapshot_set_created(outcomes, region=self.region_name, failed_id=failed_id))
 
     def _outcome_of(self, snapshot: Snapshot) -> SnapshotOutcome:
         source = ebs_arn(region=self.region_name, kind="volume", resource_id=snapshot.volume_id)
@@ -570,7 +571,7 @@ class SnapshotsResponse(VolumesResponse):
         tags = self.tag_specifications("snapshot")["snapshot"]
         volume = self.backend.get_volume(self._get_param("VolumeId"))
         snapshot = self.backend.start_snapshot(volume, description=self._get_param("Description", ""), tags=tags)
-        return ActionResult(snapshot.describe())
+        return Answer(snapshot.describe())
 
     def create_snapshots(self) -> ActionResult:
         tags = self.tag_specifications("snapshot")["snapshot"]
@@ -583,7 +584,7 @@ class SnapshotsResponse(VolumesResponse):
             description=self._get_param("Description", ""),
             tags=tags,
         )
-        return ActionResult({"Snapshots": [snapshot.describe_info() for snapshot in snapshots]})
+        return Answer({"Snapshots": [snapshot.describe_info() for snapshot in snapshots]})
 
     def copy_snapshot(self) -> ActionResult:
         tags = self.tag_specifications("snapshot")["snapshot"]
@@ -596,7 +597,7 @@ class SnapshotsResponse(VolumesResponse):
             kms_key_id=self._get_param("KmsKeyId"),
             minutes=self._get_int_param("CompletionDurationMinutes"),
         )
-        return ActionResult({"SnapshotId": snapshot.id, "Tags": print_tags(self.backend.tags_of(snapshot.id))})
+        return Answer({"SnapshotId": snapshot.id, "Tags": print_tags(self.backend.tags_of(snapshot.id))})
 
     def delete_snapshot(self) -> ActionResult:
         self.backend.delete_snapshot(self._get_param("SnapshotId"))
@@ -615,4 +616,4 @@ class SnapshotsResponse(VolumesResponse):
         )
         present = self.backend.snapshots
         answers = [each.describe() for each in snapshots if each.id in present]
-        return ActionResult({"Snapshots": answers, "NextToken": token})
+        return Answer({"Snapshots": answers, "NextToken": token})

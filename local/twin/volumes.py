@@ -14,6 +14,7 @@ from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.utils import random_volume_id
 
 from local.twin.content import Content
+from local.twin.core import Answer
 from local.twin.errors import refuse, unknown_volume
 from local.twin.events import volume_changed
 from local.twin.keys import aws_managed_key
@@ -469,7 +470,7 @@ class VolumesResponse(TagsResponse):
         )
         if tags:
             self.backend.create_tags([volume.id], tags)
-        return ActionResult(volume.describe())
+        return Answer(volume.describe())
 
     def attach_volume(self) -> ActionResult:
         attachment = self.backend.request_attachment(
@@ -477,7 +478,7 @@ class VolumesResponse(TagsResponse):
             instance_id=self._get_param("InstanceId"),
             device=self._get_param("Device"),
         )
-        return ActionResult(Volume.describe_attachment(attachment))
+        return Answer(Volume.describe_attachment(attachment))
 
     def detach_volume(self) -> ActionResult:
         attachment = self.backend.request_detachment(
@@ -486,7 +487,7 @@ class VolumesResponse(TagsResponse):
             device=self._get_param("Device"),
             is_forced=self._get_bool_param("Force", False),
         )
-        return ActionResult(Volume.describe_attachment(attachment))
+        return Answer(Volume.describe_attachment(attachment))
 
     def delete_volume(self) -> ActionResult:
         self.backend.delete_volume(self._get_param("VolumeId"))
@@ -498,13 +499,11 @@ class VolumesResponse(TagsResponse):
             lambda: self.backend.describe_volumes(volume_ids=ids, filters=self.filters()), ids=ids
         )
         present = self.backend.volumes
-        return ActionResult(
-            {"Volumes": [each.describe() for each in volumes if each.id in present], "NextToken": token}
-        )
+        return Answer({"Volumes": [each.describe() for each in volumes if each.id in present], "NextToken": token})
 
     def get_ebs_default_kms_key_id(self) -> ActionResult:
-        return ActionResult({"KmsKeyId": self.backend.default_kms_key_id or "alias/aws/ebs"})
+        return Answer({"KmsKeyId": self.backend.default_kms_key_id or "alias/aws/ebs"})
 
     def reset_ebs_default_kms_key_id(self) -> ActionResult:
         self.backend.default_kms_key_id = ""
-        return ActionResult({"KmsKeyId": "alias/aws/ebs"})
+        return Answer({"KmsKeyId": "alias/aws/ebs"})

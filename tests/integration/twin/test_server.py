@@ -1,0 +1,125 @@
+"""The twin as a server: what the local cloud relies on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+ROOT = Path(__file__).parents[3]
+
+
+class Server:
+    """A running server and its control routes."""
+
+    def __init__(self, port):
+        self.port = port
+        self.session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
+
+    def client(self, service, region):
+        endpoint = f"http://127.0.0.1:{self.port}"
+        return self.session.client(
+            service, region, endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1})
+        )
+
+    def ask(self, method, path, body=None):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, f"/_twin/{path}", json.dumps(body) if body is not None else None)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+    def wait_for(self, name, after=0):
+        """The next event of this name after the first `after`."""
+        for _ in range(20):
+            _, found = self.ask("GET", f"events?after={after}&wait=5")
+            for each in found:
+                after = each["seq"]
+                if each["event"]["detail"].get("event") == name:
+                    return each
+        raise AssertionError(f"no {name} event came")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    port_file = tmp_path_factory.mktemp("twin") / "port"
+    command = [sys.executable, "-m", "local.twin.server", "--port-file", str(port_file), "--scale", "600"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MOTO_ACCOUNT_ID": "111122223333"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while not port_file.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield Server(int(port_file.read_text()))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+def test_it_answers_ec2_and_time_passes_by_itself(server):
+    ec2, seen = server.client("ec2", "us-east-1"), len(server.ask("GET", "events")[1])
+    volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=10)["VolumeId"]
+    server.wait_for("createVolume", after=seen)
+    status, written = server.ask("POST", "write", {"region": "us-east-1", "volume_id": volume_id, "text": "data"})
+    assert status == 200
+    snapshot = ec2.create_snapshot(VolumeId=volume_id)
+    assert (snapshot["State"], snapshot["OwnerId"]) == ("pending", "111122223333")
+    assert abs(snapshot["StartTime"].timestamp() - time.time()) < 60
+    event = server.wait_for("createSnapshot", after=seen)["event"]
+    assert (event["account"], event["detail"]["result"]) == ("111122223333", "succeeded")
+    assert server.ask("GET", "state/us-east-1")[1]["snapshots"][snapshot["SnapshotId"]]["digest"] == written["digest"]
+
+
+def test_it_asks_kms_about_the_key_of_the_destination(server):
+    ec2, seen = server.client("ec2", "us-east-1"), len(server.ask("GET", "events")[1])
+    volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=10)["VolumeId"]
+    server.wait_for("createVolume", after=seen)
+    snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    server.wait_for("createSnapshot", after=seen)
+    key = server.client("kms", "us-west-2").create_key()["KeyMetadata"]["Arn"]
+    for key_id, result in [(key, "succeeded"), (key.replace("us-west-2", "us-east-1"), "failed")]:
+        seen = len(server.ask("GET", "events")[1])
+        server.client("ec2", "us-west-2").copy_snapshot(
+            SourceRegion="us-east-1", SourceSnapshotId=snapshot_id, Encrypted=True, KmsKeyId=key_id
+        )
+        assert server.wait_for("copySnapshot", after=seen)["event"]["detail"]["result"] == result
+
+
+def test_history_can_be_seeded_and_calls_counted(server):
+    seed = {
+        "region": "eu-west-1",
+        "volume_id": "vol-0123456789abcdef0",
+        "start_time": "2026-01-02T03:04:05Z",
+        "tags": {"hikae:plan": "production"},
+        "text": "old",
+    }
+    status, answer = server.ask("POST", "seed", seed)
+    assert status == 200
+    found = server.client("ec2", "eu-west-1").describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert [each["SnapshotId"] for each in found] == [answer["snapshot_id"]]
+    assert found[0]["StartTime"].isoformat().startswith("2026-01-02T03:04:05")
+    calls = server.ask("GET", "calls")[1]
+    assert [each["action"] for each in calls if each["region"] == "eu-west-1"] == ["DescribeSnapshots"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "health", None, 200),
+        ("GET", "nothing", None, 404),
+        ("POST", "seed", {"region": "us-east-1"}, 400),
+        ("POST", "write", [], 400),
+    ],
+)
+def test_a_control_request_that_makes_no_sense_is_told_so(server, method, path, body, status):
+    assert server.ask(method, path, body)[0] == status
