@@ -1,0 +1,20 @@
+"""`hikae`: the command's entry point."""
+
+import click
+
+from hikae_cli.plan_commands import plan_group
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hikae", prog_name="hikae", message="%(prog)s %(version)s")
+def main() -> None:
+    """Backup and disaster recovery for Amazon EC2.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+    """
+
+
+main.add_command(plan_group)
+
+if __name__ == "__main__":
+    main()

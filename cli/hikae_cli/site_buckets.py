@@ -1,0 +1,152 @@
+"""The sites' buckets, as an administrator's command sees them. The only module of the command that knows boto3."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ProxyConnectionError,
+    SSLError,
+)
+
+from hikae.domain.model import AccountId
+from hikae_cli.plan_changes import Site
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=30)
+_GET_CREDENTIALS = "give credentials of the site's administrator, by AWS_PROFILE or aws configure"
+_CREDENTIAL_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_UNREACHABLE = (ConnectTimeoutError, EndpointConnectionError, HTTPClientError, ProxyConnectionError, SSLError)
+_NOT_THERE = frozenset({"404", "NoSuchBucket"})
+_DENIED = frozenset({"403", "AccessDenied", "AllAccessDisabled"})
+
+
+class SiteError(Exception):
+    """A site that cannot be asked or written to: one line with what, where, why and the remedy."""
+
+
+def find_account(region: str) -> AccountId:
+    """The account that the credentials belong to, as STS in `region` says.
+
+    Raises:
+        SiteError: nobody knows.
+    """
+    where = f"account unknown: STS in Region {region}"
+    try:
+        return AccountId(boto3.client("sts", region_name=region, config=_CONFIG).get_caller_identity()["Account"])
+    except (ClientError, BotoCoreError) as error:
+        raise _translate(error, where) from error
+
+
+class SiteBuckets:
+    """The buckets of sites, each asked in its own Region.
+
+    Every call names the account that must own the bucket: its name can be guessed, so anybody could have it.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+
+    def __init__(self) -> None:
+        self._clients: dict[str, S3Client] = {}
+
+    def check(self, site: Site) -> None:
+        """Make sure that the site's bucket is there.
+
+        Raises:
+            SiteError: it is not, or it does not answer.
+        """
+        try:
+            self._client(site).head_bucket(Bucket=site.bucket, ExpectedBucketOwner=site.place.account)
+        except (ClientError, BotoCoreError) as error:
+            raise _translate(error, str(site), site) from error
+
+    def read(self, site: Site, key: str) -> bytes | None:
+        """What the site has under `key`; None where it has nothing.
+
+        Raises:
+            SiteError: it does not answer.
+        """
+        try:
+            answer = self._client(site).get_object(Bucket=site.bucket, Key=key, ExpectedBucketOwner=site.place.account)
+            return answer["Body"].read()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "NoSuchKey":
+                return None
+            raise _translate(error, f"{key} in {site}", site) from error
+        except BotoCoreError as error:
+            raise _translate(error, f"{key} in {site}", site) from error
+
+    def write(self, site: Site, key: str, content: bytes) -> None:
+        """Put `content` under `key`.
+
+        Raises:
+            SiteError: nobody knows whether it was written.
+        """
+        try:
+            self._client(site).put_object(
+                Bucket=site.bucket,
+                Key=key,
+                Body=content,
+                ContentType="application/yaml",
+                ExpectedBucketOwner=site.place.account,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _translate(error, f"{key} in {site}", site) from error
+
+    def _client(self, site: Site) -> "S3Client":
+        region = site.place.region
+        if region not in self._clients:
+            self._clients[region] = boto3.client("s3", region_name=region, config=_CONFIG)
+        return self._clients[region]
+
+
+def _translate(error: ClientError | BotoCoreError, what: str, site: Site | None = None) -> SiteError:
+    """One line with what, where, why and the remedy, by the error's code or class and never by its message."""
+    if isinstance(error, ClientError):
+        return SiteError(f"{what}: {_explain_answer(error, site)}")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return SiteError(f"{what}: no AWS credentials ({error}); {_GET_CREDENTIALS}")
+    if isinstance(error, ProfileNotFound):
+        return SiteError(f"{what}: {error}; set AWS_PROFILE to one that exists")
+    if isinstance(error, InvalidRegionError | NoRegionError):
+        return SiteError(f"{what}: {error}; give a Region's code, such as us-east-1")
+    if isinstance(error, _UNREACHABLE):
+        return SiteError(f"{what}: unreachable ({error}); check the Region's code, the network and AWS_ENDPOINT_URL")
+    return SiteError(f"{what}: {error}; {_GET_CREDENTIALS}")
+
+
+def _explain_answer(error: ClientError, site: Site | None) -> str:
+    code = error.response.get("Error", {}).get("Code", "")
+    said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
+    if code in _CREDENTIAL_CODES:
+        return f"the AWS credentials are refused ({said}); {_GET_CREDENTIALS}"
+    if site is not None and code in _NOT_THERE:
+        return (
+            f"there is no such bucket; deploy the {site.role} site of installation {site.installation} there, "
+            "or check --installation, the Region and the account"
+        )
+    if code in _DENIED:
+        actions = "s3:ListBucket, s3:GetObject and s3:PutObject on it" if site else "sts:GetCallerIdentity"
+        return f"access denied ({said}); {_GET_CREDENTIALS}, with {actions}"
+    return f"{said}; try again, and check the Region's service health if it stays"
