@@ -67,7 +67,7 @@ def load_template() -> dict[str, Any]:
 
 def resolve(template: dict[str, Any], parameters: Mapping[str, str], *, region: str) -> Site:
     """What a deployment of `template` with `parameters` in `region` makes."""
-    translated = _translate(template, parameters, region)
+    translated = translate(template, parameters, region=region)
     resolver = _Resolver(translated, parameters, region)
     return Site(
         name=parameters["Site"],
@@ -75,6 +75,18 @@ def resolve(template: dict[str, Any], parameters: Mapping[str, str], *, region: 
         resources=resolver.kept(translated["Resources"]),
         outputs=resolver.kept(translated["Outputs"]),
     )
+
+
+def translate(template: dict[str, Any], parameters: Mapping[str, str], *, region: str) -> dict[str, Any]:
+    """What CloudFormation gets before it looks at conditions: SAM's types replaced, nothing left out."""
+    template = copy.deepcopy(template)
+    for resource in template["Resources"].values():
+        for uri in ("CodeUri", "ContentUri"):
+            if uri in resource.get("Properties", {}):
+                resource["Properties"][uri] = "s3://artifacts/code.zip"  # as `sam package` leaves it
+    parser = Parser()
+    translator = Translator(managed_policy_map={}, sam_parser=parser, boto_session=boto3.Session(region_name=region))
+    return translator.translate(template, dict(parameters))
 
 
 @cache
@@ -106,17 +118,6 @@ def as_list(value: Any) -> list[Any]:
 @cache
 def _parsed() -> dict[str, Any]:
     return yaml_parse(TEMPLATE.read_text())
-
-
-def _translate(template: dict[str, Any], parameters: Mapping[str, str], region: str) -> dict[str, Any]:
-    template = copy.deepcopy(template)
-    for resource in template["Resources"].values():
-        for uri in ("CodeUri", "ContentUri"):
-            if uri in resource.get("Properties", {}):
-                resource["Properties"][uri] = "s3://artifacts/code.zip"  # as `sam package` leaves it
-    parser = Parser()
-    translator = Translator(managed_policy_map={}, sam_parser=parser, boto_session=boto3.Session(region_name=region))
-    return translator.translate(template, dict(parameters))
 
 
 class _Resolver:
