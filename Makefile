@@ -96,3 +96,17 @@ invoke: setup ## run a built function by hand: make invoke FUNCTION=SnapshotVolu
 	@python -m local.invoke --function "$(FUNCTION)" --event "$(EVENT)" --site "$(or $(SITE),primary)"
 
 # --- the local cloud: end ---------------------------------------------------------------------------------------------
+
+# --- the demo: begin --------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## run the main job on a local cloud of its own: about three minutes, exits 0 when all is there
+	python -m local.demo
+
+# --- the demo: end ----------------------------------------------------------------------------------------------------
+
+# --- benchmarks -------------------------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: .venv/.installed ## measure calls, copies, cold starts and the twin; writes docs/benchmarks.md
+	AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=bench AWS_DEFAULT_REGION=us-east-1 python -m bench

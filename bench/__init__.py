@@ -1,0 +1,1 @@
+"""What hikae costs: `make bench` measures it in one run and writes docs/benchmarks.md."""
