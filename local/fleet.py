@@ -389,7 +389,7 @@ def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def seed_history(cloud: Cloud, fleet: Fleet, *, slot: datetime) -> Fleet:
-    """Add the points that the plans' earlier daily slots have left, counted back from `slot`: points, copies, manifests.
+    """Add the points that the plans' earlier daily slots have left, counted back from `slot`, with their copies.
 
     Both sites must be deployed: copies are encrypted with the recovery site's key, manifests lie in the buckets.
     """

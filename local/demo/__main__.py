@@ -1,0 +1,246 @@
+"""`python -m local.demo`: hikae's main job, from an empty cloud to copied and pruned points, in a few minutes.
+
+It builds and deploys both sites into a local cloud of its own, seeds a fleet with a history, applies plans that are due
+a minute later, and then only watches: the schedules fire by themselves. What must be there in the end is worked out
+from the plans and checked by asking EC2. Exits with 1, naming what is missing, if it is not there in time.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from local.cloud import CloudError, LocalCloud
+from local.cloud.deployment import DeploymentError
+from local.demo import report
+from local.demo.expectation import Standing, View, stand
+from local.demo.journal import count_runs, reasons_of_expiry
+from local.demo.observation import observe
+from local.demo.plans import DemoPlan, apply_plans, choose_slot, fill_in
+from local.fleet import Fleet, seed_fleet, seed_history
+
+TIME_LIMIT_SECONDS = 240
+_INTERVALS = {"TickSchedule": "cron(* * * * ? *)"}
+"""The tick on the minute rather than a minute after the deployment: nobody likes to wait for a demo."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__)
+    parser.add_argument("--time-limit", type=int, default=TIME_LIMIT_SECONDS, help="seconds from applying the plans")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cloud is taken down
+    # A log has no width of its own, and the table should be read in it, too.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    demo = Demo(console)
+    try:
+        return demo.run(time_limit=arguments.time_limit)
+    except (CloudError, DeploymentError, TimeoutError) as error:
+        console.print(f"[bold red]demo: {type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("demo: interrupted")
+        return 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the demo waits for."""
+
+    fleet: Fleet
+    plans: Mapping[str, DemoPlan]
+    slot: datetime
+    before: View
+    copy_key: str
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._begun = time.monotonic()
+
+    def run(self, *, time_limit: float) -> int:
+        self._say("starting the local cloud: ministack, the EC2 twin and the event relay, on loopback")
+        with LocalCloud(say=self._say, parameters=_INTERVALS) as cloud:
+            goal = self._prepare(cloud)
+            standings = self._watch(cloud, goal, give_up_at=time.monotonic() + time_limit)
+            problems = self._check(cloud, goal, standings)
+            self._say("taking the local cloud down")
+        elapsed = time.monotonic() - self._begun
+        if problems:
+            self._console.print(f"\n[bold red]demo failed after {elapsed:.0f} s; missing:[/]")
+            for problem in problems:
+                self._console.print(f"  - {escape(problem)}", soft_wrap=True)
+            return 1
+        self._console.print(f"\n[bold green]demo: everything is there, checked against EC2, after {elapsed:.0f} s[/]")
+        return 0
+
+    def _prepare(self, cloud: LocalCloud) -> Goal:
+        """Deploy both sites, seed the fleet meanwhile, and apply the plans."""
+        seeding = _Seeding(cloud)
+        self._say(f"launching the fleet in {cloud.primary_region}, and building and deploying both sites")
+        seeding.start()
+        cloud.deploy()
+        fleet = seeding.result()
+        self._say(report.describe_fleet(fleet))
+        history_slot = choose_slot(datetime.now(tz=UTC))
+        fleet = seed_history(cloud, fleet, slot=history_slot)
+        self._say(
+            f"added the history: {fleet.points} points in {cloud.primary_region}, {fleet.copies} copies in"
+            f" {cloud.recovery_region}, {len(fleet.bystanders)} things that are not ours to prune"
+        )
+        before = _view(cloud)
+        slot = choose_slot(datetime.now(tz=UTC))
+        plans = fill_in(slot)
+        apply_plans(cloud, plans)
+        self._say(f"applied the plans {', '.join(plan.name for plan in plans)} at both sites; due at {slot:%H:%M} UTC")
+        return Goal(
+            fleet=fleet,
+            plans={plan.name: plan for plan in plans},
+            slot=slot,
+            before=before,
+            copy_key=cloud.stack_outputs("recovery")["CopyKeyArn"],
+        )
+
+    def _watch(self, cloud: LocalCloud, goal: Goal, *, give_up_at: float) -> list[Standing]:
+        """Show what is going on until nothing is missing, or the time is up."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        shown: tuple[int, ...] = ()
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            bars = [progress.add_task(name) for name in ("points", "copies", "pruned")]
+            while True:
+                now = _view(cloud)
+                standings = _standings(goal, now)
+                done, of = _count(standings)
+                for bar, completed, total in zip(bars, done, of, strict=True):
+                    progress.update(bar, completed=completed, total=total)
+                if (*done, *of) != shown:
+                    shown = (*done, *of)
+                    self._say(f"{_doing(goal, done, of)}: {report.count(done, of)}")
+                if not any(standing.missing for standing in standings) or time.monotonic() > give_up_at:
+                    return standings
+                time.sleep(1)
+
+    def _check(self, cloud: LocalCloud, goal: Goal, standings: Sequence[Standing]) -> list[str]:
+        """Ask EC2 and the twin once more about everything, print the table, and answer what is missing."""
+        outputs = {site: cloud.stack_outputs(site) for site in ("primary", "recovery")}
+        regions = {"primary": cloud.primary_region, "recovery": cloud.recovery_region}
+        prune = {
+            site: reasons_of_expiry(
+                cloud.client("logs", regions[site]), outputs[site]["PruneRecoveryPointsFunctionName"]
+            )
+            for site in outputs
+        }
+        excuses = report.read_excuses(cloud.client("s3", regions["primary"]), outputs["primary"]["BucketName"])
+        view = _view(cloud)
+        self._console.print(
+            report.tabulate(goal.fleet, standings, excuses=excuses, reasons=prune, now=datetime.now(tz=UTC))
+        )
+        problems = [f"{each.resource.name} ({each.resource.id}): {what}" for each in standings for what in each.missing]
+        problems += report.find_unexcused(goal.fleet, excuses)
+        problems += report.find_unreasoned(standings, prune)
+        problems += report.find_strays(goal.fleet, view)
+        problems += report.find_lost_bystanders(goal.fleet, cloud.client("ec2", regions["primary"]))
+        compared, wrong = report.compare_contents(cloud, standings)
+        problems += wrong
+        self._say(f"compared the contents of {compared} copied snapshots with their volumes: {len(wrong)} differ")
+        for site, function, message in (
+            ("primary", "ScheduleBackups", "tick"),
+            ("recovery", "CopyRecoveryPoints", "copying"),
+            ("primary", "PruneRecoveryPoints", "pruning"),
+            ("recovery", "PruneRecoveryPoints", "pruning"),
+        ):
+            logs = cloud.client("logs", regions[site])
+            runs = count_runs(logs, outputs[site][f"{function}FunctionName"], message=message)
+            self._say(f"{function} at the {site} site ran {runs} times, nobody invoked it by hand")
+            if not runs:
+                problems.append(f"{function} at the {site} site has never run")
+        return problems
+
+    def _say(self, text: str) -> None:
+        elapsed = time.monotonic() - self._begun
+        self._console.print(f"[cyan]{elapsed:6.1f} s[/]  {escape(text)}", soft_wrap=True)
+
+
+class _Seeding(threading.Thread):
+    """Launches the fleet beside the deployment, which does not need it."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        super().__init__(daemon=True)
+        self._cloud = cloud
+        self._fleet: Fleet | None = None
+        self._error: BaseException | None = None
+        # Clients are made in one thread, before both use the cloud.
+        cloud.client("ec2", cloud.primary_region)
+
+    def run(self) -> None:
+        try:
+            self._fleet = seed_fleet(self._cloud)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks for the result
+            self._error = error
+
+    def result(self) -> Fleet:
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._fleet is not None
+        return self._fleet
+
+
+def _view(cloud: LocalCloud) -> View:
+    primary: Any = cloud.client("ec2", cloud.primary_region)
+    recovery: Any = cloud.client("ec2", cloud.recovery_region)
+    return View(
+        primary=observe(primary, installation=cloud.installation),
+        recovery=observe(recovery, installation=cloud.installation),
+    )
+
+
+def _standings(goal: Goal, now: View) -> list[Standing]:
+    return [
+        stand(
+            resource,
+            goal.plans[resource.plan or ""],
+            slot=goal.slot,
+            before=goal.before,
+            now=now,
+            copy_key=goal.copy_key,
+        )
+        for resource in goal.fleet.protected()
+        if resource.has_points
+    ]
+
+
+def _count(standings: Sequence[Standing]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    done = (
+        sum(each.point is not None and each.point.is_complete for each in standings),
+        sum(each.copies_done for each in standings),
+        sum(each.pruned for each in standings),
+    )
+    of = (
+        len(standings),
+        sum(each.copies_wanted for each in standings),
+        sum(each.to_prune for each in standings),
+    )
+    return done, of
+
+
+def _doing(goal: Goal, done: Sequence[int], of: Sequence[int]) -> str:
+    if datetime.now(tz=UTC) < goal.slot:
+        return f"waiting for {goal.slot:%H:%M}"
+    stages = zip(("making points", "copying", "pruning"), done, of, strict=True)
+    return next((name for name, completed, total in stages if completed < total), "done")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
