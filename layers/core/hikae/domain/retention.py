@@ -8,7 +8,7 @@ https://restic.readthedocs.io/en/stable/060_forget.html
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -61,23 +61,23 @@ class Span:
         return "".join(f"{number}{unit}" for number, unit in parts if number)
 
     def before(self, moment: datetime) -> datetime:
-        """The time this long before `moment`, on the calendar of its zone.
+        """The time this long before `moment`, counted on the calendar of its zone, in UTC.
 
         A day that the month does not have runs over into the next month (31 March less one month is 3 March), as in
         restic.
         """
         month_index = moment.year * _MONTHS + moment.month - 1 - self.years * _MONTHS - self.months
         if month_index < _MONTHS:  # before the year 1
-            return datetime.min.replace(tzinfo=moment.tzinfo)
+            return datetime.min.replace(tzinfo=UTC)
         try:
             day = date(month_index // _MONTHS, month_index % _MONTHS + 1, 1) + timedelta(
                 days=moment.day - 1 - self.days
             )
             local = datetime.combine(day, moment.timetz())
             # Hours are absolute: taken off in UTC, they do not stretch over a daylight-saving change.
-            return datetime.fromtimestamp(local.timestamp() - self.hours * 3600, tz=moment.tzinfo)
+            return datetime.fromtimestamp(local.timestamp() - self.hours * 3600, tz=UTC)
         except (OverflowError, ValueError):
-            return datetime.min.replace(tzinfo=moment.tzinfo)
+            return datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +136,7 @@ class _Rule:
     last: int | None = None
 
     def judge(self, local: datetime, number: int, *, is_oldest: bool) -> str | None:
+        # `after` is in UTC: times of one and the same zone are compared by their wall clock, which repeats an hour.
         if self.left == 0 or (self.after is not None and local <= self.after):
             return None
         value = self.bucket(local, number)
