@@ -18,11 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from local.cloud import processes
 from local.cloud.__main__ import STATE
-from local.cloud.deployment import DeploymentError
+from local.cloud.deployment import DeploymentError, read_template
 from local.cloud.launcher import ROOT, CloudError, LocalCloud, Site
 
 _RUNTIME_START_SECONDS = 20
@@ -80,7 +78,7 @@ def run(cloud: LocalCloud, *, function: str, event: Any, site: Site) -> tuple[bo
             **deployed.get("Environment", {}).get("Variables", {}),
             **_lambda_environment(deployed, region=region, handler=handler, code=code),
             "PYTHONPATH": os.pathsep.join([str(code), str(layer / "python")]),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(ROOT / ".local-cloud" / "pycache"),
             "HOME": temporary,
             "TMPDIR": temporary,
         }
@@ -96,7 +94,7 @@ def run(cloud: LocalCloud, *, function: str, event: Any, site: Site) -> tuple[bo
 
 def _built(build_directory: Path, *, function: str) -> tuple[Path, Path, str]:
     """The folders of a built function and of the layer, and the handler."""
-    resources = yaml.safe_load((build_directory / "template.yaml").read_text())["Resources"]
+    resources = read_template(build_directory)["Resources"]
     functions = {name: body for name, body in resources.items() if body["Type"] == "AWS::Serverless::Function"}
     layers = [body for body in resources.values() if body["Type"] == "AWS::Serverless::LayerVersion"]
     if function not in functions:

@@ -1,10 +1,13 @@
 """`python -m local.cloud up|down|status|env`: the local cloud of this checkout, kept running between commands."""
 
 import argparse
+import contextlib
+import fcntl
 import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from local.cloud.deployment import DeploymentError
 from local.cloud.launcher import ROOT, CloudError, LocalCloud
@@ -32,14 +35,29 @@ def main() -> int:
         return 1
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let one `up` or `down` of this checkout wait for the other, or one cloud would be forgotten running."""
+    STATE.parent.mkdir(exist_ok=True)
+    with STATE.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _up(arguments: argparse.Namespace) -> int:
+    with _alone():
+        _bring_up(arguments)
+    return _status(arguments)
+
+
+def _bring_up(arguments: argparse.Namespace) -> None:
     existing = LocalCloud.attach(STATE, say=_say)
     if existing is not None:
         print("local cloud: already up", flush=True)
         if not arguments.empty and len(existing.stacks()) < 2:
             existing.deploy()
             existing.save(STATE)
-        return _status(arguments)
+        return
     begun = time.monotonic()
     cloud = LocalCloud(
         primary_region=arguments.primary_region,
@@ -58,8 +76,7 @@ def _up(arguments: argparse.Namespace) -> int:
         cloud.stop()
         STATE.unlink(missing_ok=True)
         raise
-    print(f"local cloud: up after {time.monotonic() - begun:.1f} s")
-    return _status(arguments)
+    _say(f"up after {time.monotonic() - begun:.1f} s")
 
 
 def _say(line: str) -> None:
@@ -67,12 +84,13 @@ def _say(line: str) -> None:
 
 
 def _down(_: argparse.Namespace) -> int:
-    cloud = LocalCloud.attach(STATE)
-    if cloud is None:
-        print("local cloud: not running")
-        return 0
-    cloud.stop()
-    STATE.unlink(missing_ok=True)
+    with _alone():
+        cloud = LocalCloud.attach(STATE)
+        if cloud is None:
+            print("local cloud: not running")
+            return 0
+        cloud.stop()
+        STATE.unlink(missing_ok=True)
     print("local cloud: ended, nothing is left")
     return 0
 

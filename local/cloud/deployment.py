@@ -1,6 +1,7 @@
 """Build the application with the SAM CLI and deploy it into a local cloud."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -88,11 +89,11 @@ def _drop_old_builds(builds: Path) -> None:
 
 
 def localise(build_directory: Path) -> tuple[Path, dict[str, str]]:
-    """Write `local.yaml` beside the built template, without the resources in `LEFT_OUT`.
+    """Write `local.json` beside the built template, without the resources in `LEFT_OUT`.
 
     Answer its path and what was left out, as logical id → reason.
     """
-    template: dict[str, Any] = yaml.safe_load((build_directory / "template.yaml").read_text())
+    template = read_template(build_directory)
     resources = template["Resources"]
     dropped = {name: LEFT_OUT[body["Type"]] for name, body in resources.items() if body["Type"] in LEFT_OUT}
     for name in dropped:
@@ -103,11 +104,18 @@ def localise(build_directory: Path) -> tuple[Path, dict[str, str]]:
             body["DependsOn"] = [name for name in wanted if name not in dropped]
     outputs = template.get("Outputs", {})
     template["Outputs"] = {name: body for name, body in outputs.items() if not _mentions(body, dropped)}
-    path = build_directory / "local.yaml"
+    path = build_directory / "local.json"  # the SAM CLI parses the template seven times, JSON in no time
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(yaml.safe_dump(template, sort_keys=False))
+    draft.write_text(json.dumps(template, default=str))
     draft.replace(path)
     return path, dropped
+
+
+def read_template(build_directory: Path) -> dict[str, Any]:
+    """The built template, which `sam build` writes without short-form intrinsics."""
+    text = (build_directory / "template.yaml").read_text()
+    template: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe either way
+    return template
 
 
 def _mentions(body: Any, names: Mapping[str, str]) -> bool:
