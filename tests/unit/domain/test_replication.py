@@ -1,0 +1,217 @@
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hikae.domain import retention
+from hikae.domain.model import Action, ResourceId
+from hikae.domain.replication import CopyPolicy, earliest_sets, group_of, grouped, judge_copies, plan_replication
+from hikae.domain.retention import Policy
+from tests.unit.domain.builders import NOW, PRIMARY, RECOVERY, copy, hours_ago, point
+
+UTC_ZONE = ZoneInfo("UTC")
+HOURLY = {("production", "hourly"): CopyPolicy(retention=Policy(keep_last=3), timezone=UTC_ZONE)}
+
+
+def policies(**rules: int) -> dict[tuple[str, str], CopyPolicy]:
+    return {("production", "hourly"): CopyPolicy(retention=Policy(**rules), timezone=UTC_ZONE)}
+
+
+def wanted(sources, copies=(), policies=HOURLY):
+    return list(plan_replication(sources=sources, copies=copies, policies=policies, now=NOW).wanted)
+
+
+# --- which ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_destination_would_keep_is_wanted_and_the_rest_is_skipped_with_its_reason():
+    sources = [point(hours_ago(hours)) for hours in range(5)]
+    replication = plan_replication(sources=sources, copies=[], policies=HOURLY, now=NOW)
+    assert [each.id for each in replication.wanted] == [each.id for each in sources[:3]]
+    verdicts = {verdict.id: verdict for verdict in replication.verdicts}
+    assert [verdicts[each.id].action for each in sources] == [Action.COPY] * 3 + [Action.SKIP] * 2
+    assert verdicts[sources[0].id].reasons == ("last snapshot",)
+    assert verdicts[sources[4].id].reasons == ("superseded: the destination would not keep it",)
+
+
+def test_a_complete_copy_is_not_wanted_again():
+    sources = [point(hours_ago(hours)) for hours in range(3)]
+    assert wanted(sources, [copy(sources[0]), copy(sources[2])]) == [sources[1]]
+
+
+@pytest.mark.parametrize("state", ["pending", "error", "recoverable"])
+def test_a_copy_that_is_not_complete_stays_wanted_until_it_is(state):
+    source = point(NOW)
+    assert wanted([source], [copy(source, state=state)]) == [source]
+
+
+@pytest.mark.parametrize("state", ["pending", "error"])
+def test_only_a_complete_source_is_a_candidate(state):
+    assert wanted([point(NOW, state=state), point(hours_ago(1))]) == [point(hours_ago(1))]
+
+
+def test_a_source_without_its_manifest_is_no_candidate():
+    assert wanted([point(NOW, manifests=set())]) == []
+
+
+def test_of_two_sets_of_one_point_the_earlier_is_copied_once():
+    first = point(hours_ago(1), slot=hours_ago(1))
+    again = point(NOW, slot=hours_ago(1), attempt=2)
+    assert wanted([again, first]) == [first]
+    assert wanted([again, first], [copy(first)]) == []
+    assert wanted([again, first], [copy(again)]) == []
+
+
+def test_copies_that_are_there_use_up_the_counts():
+    sources = [point(hours_ago(hours)) for hours in range(5)]
+    copies = [copy(each) for each in sources[:3]]
+    assert wanted(sources, copies) == []
+    assert wanted([*sources, point(NOW + timedelta(hours=1))], copies) == [point(NOW + timedelta(hours=1))]
+
+
+def test_a_copy_whose_source_is_gone_counts_all_the_same():
+    gone = [point(hours_ago(hours)) for hours in (1, 2, 3)]
+    old = point(hours_ago(9))
+    assert wanted([old], [copy(each) for each in gone]) == []
+    assert wanted([old]) == [old]
+
+
+def test_a_rule_that_this_site_does_not_have_is_skipped_by_name():
+    source, foreign = point(NOW), point(NOW, plan="other", rule="weekly")
+    replication = plan_replication(sources=[source, foreign], copies=[], policies=HOURLY, now=NOW)
+    assert replication.wanted == (source,)
+    reason = "this site has no plan other with a rule weekly that copies here"
+    assert [verdict.reasons for verdict in replication.verdicts if verdict.id == foreign.id] == [(reason,)]
+
+
+def test_a_rule_that_this_site_does_not_have_says_nothing_about_what_is_copied_or_incomplete():
+    there, pending = point(NOW, rule="weekly"), point(hours_ago(1), rule="weekly", state="pending")
+    replication = plan_replication(sources=[there, pending], copies=[copy(there)], policies=HOURLY, now=NOW)
+    assert replication.verdicts == ()
+
+
+def test_each_resource_and_rule_is_judged_on_its_own():
+    sources = [point(hours_ago(hours), resource=ResourceId(f"i-{number}")) for number in (1, 2) for hours in range(4)]
+    assert len(wanted(sources)) == 6
+
+
+def test_a_copy_is_in_the_group_of_its_source():
+    source = point(NOW)
+    assert group_of(copy(source)) == group_of(source)
+    assert grouped([source, copy(source)]) == {group_of(source): [source, copy(source)]}
+    assert copy(source).tags.identity.place == PRIMARY != RECOVERY
+
+
+def test_a_pending_set_is_never_the_earliest():
+    pending = point(hours_ago(2), slot=NOW, state="pending")
+    complete = point(NOW, attempt=2)
+    assert earliest_sets([pending, complete]) == {complete.tags.point: complete}
+
+
+# --- in what order ----------------------------------------------------------------------------------------------------
+
+
+def test_most_rpo_at_risk_goes_first():
+    both = {
+        ("production", "hourly"): CopyPolicy(retention=Policy(keep_last=9), timezone=UTC_ZONE, rpo=timedelta(hours=2)),
+        ("production", "nightly"): CopyPolicy(
+            retention=Policy(keep_last=9), timezone=UTC_ZONE, rpo=timedelta(hours=26)
+        ),
+        ("production", "best-effort"): CopyPolicy(retention=Policy(keep_last=9), timezone=UTC_ZONE),
+    }
+    hourly, nightly, effort = (
+        [point(hours_ago(hours), rule=rule) for hours in (0, 5)] for rule in ("hourly", "nightly", "best-effort")
+    )
+    never_copied = point(hours_ago(3), resource=ResourceId("i-2"), rule="best-effort")
+    copies = [copy(hourly[1]), copy(nightly[1]), copy(effort[1])]
+    sources = [effort[0], nightly[0], never_copied, hourly[0]]
+    assert wanted(sources, copies, both) == [never_copied, hourly[0], nightly[0], effort[0]]
+
+
+def test_of_one_resource_the_newest_goes_first():
+    sources = [point(hours_ago(hours)) for hours in (2, 0, 1)]
+    assert wanted(sources) == sorted(sources, key=lambda each: each.source_time, reverse=True)
+
+
+def test_the_order_is_the_same_every_time():
+    sources = [point(NOW, resource=ResourceId(f"i-{number}")) for number in range(9)]
+    assert wanted(sources) == wanted(sources[::-1])
+
+
+# --- what holds for every history -------------------------------------------------------------------------------------
+
+counts = st.sampled_from([0, 1, 2, 3, 6, -1])
+destinations = st.builds(
+    Policy, keep_last=counts, keep_hourly=counts, keep_daily=counts, keep_weekly=counts, keep_monthly=counts
+).filter(lambda policy: not policy.is_empty)
+ages = st.lists(st.integers(0, 24 * 60), max_size=25, unique=True)
+
+
+@given(destinations, ages, st.data())
+def test_wanted_copies_once_made_are_kept_by_the_destination(policy, hours, data):
+    sources = [point(hours_ago(each)) for each in hours]
+    copies = [copy(each) for each in sources if data.draw(st.booleans())]
+    copy_policy = CopyPolicy(retention=policy, timezone=UTC_ZONE)
+    verdicts = judge_copies(copy_policy, sources=sources, copies=copies)
+    made = [copy(each) for each in sources if (each.id, Action.COPY) in {(v.id, v.action) for v in verdicts}]
+    after = retention.decide(policy, [*copies, *made], timezone=UTC_ZONE)
+    kept = {verdict.id for verdict in after if verdict.action is Action.KEEP}
+    assert {each.id for each in made} <= kept
+    assert all(v.action is Action.SKIP for v in judge_copies(copy_policy, sources=sources, copies=[*copies, *made]))
+
+
+@given(destinations, destinations, st.lists(st.integers(1, 30), min_size=1, max_size=30), st.data())
+def test_no_copy_is_ever_wanted_again_after_it_was_expired(here, there, steps, data):
+    """Points come, copies are made late or never, both sites prune when they like: no copy is made twice."""
+    copy_policy = CopyPolicy(retention=there, timezone=UTC_ZONE)
+    sources, copies, made = [], [], set()
+    at = NOW
+    for step in steps:
+        at += timedelta(hours=step)
+        sources.append(point(at))
+        if data.draw(st.booleans(), label="the broker runs"):
+            for verdict in judge_copies(copy_policy, sources=sources, copies=copies):
+                if verdict.action is Action.COPY and data.draw(st.booleans(), label="within the limit"):
+                    assert verdict.id not in made
+                    made.add(verdict.id)
+                    copies.extend(copy(each) for each in sources if each.id == verdict.id)
+        if data.draw(st.booleans(), label="the destination prunes"):
+            copies = _keep(there, copies)
+        if data.draw(st.booleans(), label="the source prunes"):
+            sources = _keep(here, sources)
+
+
+def _keep(policy, points):
+    verdicts = retention.decide(policy, points, timezone=UTC_ZONE)
+    kept = {verdict.id for verdict in verdicts if verdict.action is Action.KEEP}
+    return [each for each in points if each.id in kept]
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("start", [datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 10, 31, 3, tzinfo=UTC)], ids=str)
+def test_48_hours_of_the_designs_first_example_make_one_copy_a_slot_and_none_again(start, timezone):
+    here = Policy(keep_hourly=24, keep_daily=7)
+    zone = ZoneInfo(timezone)
+    there = CopyPolicy(
+        retention=Policy(keep_hourly=6, keep_daily=14, keep_monthly=12), timezone=zone, rpo=timedelta(hours=2)
+    )
+    sources, copies, made = [], [], []
+    for hour in range(48):
+        now = start + timedelta(hours=hour)
+        sources.append(point(now))
+        for _ in range(4):  # sweeps
+            replication = plan_replication(
+                sources=sources, copies=copies, policies={("production", "hourly"): there}, now=now
+            )
+            made.extend(each.id for each in replication.wanted)
+            copies.extend(copy(each) for each in replication.wanted)
+            copies = [each for each in copies if each.id in _kept(there.retention, copies, zone)]
+            sources = [each for each in sources if each.id in _kept(here, sources, zone)]
+    assert len(made) == len(set(made)) == 48
+
+
+def _kept(policy, points, zone):
+    verdicts = retention.decide(policy, points, timezone=zone)
+    return {verdict.id for verdict in verdicts if verdict.action is Action.KEEP}
