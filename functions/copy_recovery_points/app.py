@@ -7,6 +7,6 @@ from hikae.runtime import reporting, wiring
 
 
 def handler(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer a wake-up, whatever it says: only what exists in both places counts."""
+    """Answer a batch of wake-ups, whatever they say: only what exists in both places counts, and none comes back."""
     copying = wiring.broker(wiring.load_settings(), now=datetime.now(tz=UTC))
-    return reporting.report_copying(copying)
+    return {"batchItemFailures": [], **reporting.report_copying(copying)}

@@ -269,6 +269,7 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
         reporting.MISSED_SLOTS,
         reporting.UNREADABLE_PLANS,
         reporting.CAPPED_DELETIONS,
+        reporting.UNPROTECTABLE_RESOURCES,
     }
     services = {
         function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for function in _functions(site()).values()
@@ -276,11 +277,13 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
     watched = set()
     for alarm in site().of_type("AWS::CloudWatch::Alarm").values():
         if alarm["Namespace"] == "hikae":
-            (dimension,) = alarm["Dimensions"]
-            assert dimension["Name"] == "service"
-            assert dimension["Value"] in services
+            dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+            assert dimensions.keys() == {"service", "installation", "site"}
+            assert dimensions["service"] in services
+            assert dimensions["site"] == site().name
             watched.add(alarm["MetricName"])
-    assert watched == (names if site().name == "primary" else names - {reporting.MISSED_SLOTS})
+    of_the_tick = {reporting.MISSED_SLOTS, reporting.UNPROTECTABLE_RESOURCES}
+    assert watched == (names if site().name == "primary" else names - of_the_tick)
 
 
 def test_the_schedules_are_the_parameters():

@@ -221,6 +221,9 @@ class Documents(Protocol):
     def write(self, key: str, document: Mapping[str, Any]) -> None:
         """Store the document, in place of what was there."""
 
+    def delete(self, key: str) -> None:
+        """Remove the document; one that is not there is removed."""
+
 
 class JobQueue(Protocol):
     """Where jobs wait for a worker."""

@@ -17,7 +17,7 @@ def metrics_of(printed: str) -> dict[str, int]:
         document = json.loads(line)
         for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
             assert directive["Namespace"] == "hikae"
-            assert directive["Dimensions"] == [["service"]]
+            assert {name for names in directive["Dimensions"] for name in names} == {"service", "installation", "site"}
             for metric in directive["Metrics"]:
                 value = document[metric["Name"]]
                 totals[metric["Name"]] = totals.get(metric["Name"], 0) + int(sum(value))

@@ -185,3 +185,10 @@ def test_of_duplicate_sets_the_earliest_stays(installation: Installation) -> Non
     pruned = installation.prune(SiteRole.PRIMARY)
     assert {snapshot["SnapshotId"] for snapshot in installation.snapshots()} == {each["SnapshotId"] for each in first}
     assert all("duplicate" in outcome.reason for outcome in pruned.outcomes)
+
+
+def test_a_manifest_goes_with_its_point_and_no_other_does(five_hours: Installation) -> None:
+    five_hours.prune(SiteRole.PRIMARY)
+    s3 = five_hours.twin.client("s3", PRIMARY)
+    listed = s3.list_objects_v2(Bucket=five_hours.primary.bucket, Prefix="manifests/")["Contents"]
+    assert {entry["Key"].split("/")[-2] for entry in listed} == points(five_hours)

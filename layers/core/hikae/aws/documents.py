@@ -43,6 +43,11 @@ class S3Documents:
         with reading(f"{key} in {self._bucket}"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
+    def delete(self, key: str) -> None:
+        """See `ports.Documents`. The bucket is versioned: what is removed can be brought back for a while."""
+        with reading(f"{key} in {self._bucket}"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
 
 class S3PlanStore:
     """The plans of a site, as its administrator has applied them."""

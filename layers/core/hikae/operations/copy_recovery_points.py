@@ -74,6 +74,8 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other."""
     loaded = plans.load()
     here = _catalogue(installation, holdings, documents)
+    # Where a primary site shares the Region, its points are sources, whatever else they look like.
+    copies = [point for point in here.points if point.is_copy]
     outcomes: list[Outcome] = []
     sources: list[RecoveryPoint] = []
     unclear = list(here.unclear)
@@ -89,11 +91,9 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         sites[place] = site
         sources.extend(point for point in found.points if not point.is_copy)
         unclear.extend(found.unclear)
-    decided = plan_replication(
-        sources=sources, copies=here.points, policies=copy_policies(loaded, holdings.place), now=now
-    )
+    decided = plan_replication(sources=sources, copies=copies, policies=copy_policies(loaded, holdings.place), now=now)
     broker = _Broker(
-        holdings=holdings, documents=documents, copier=copier, recent=recent, limits=limits, copies=here.points, now=now
+        holdings=holdings, documents=documents, copier=copier, recent=recent, limits=limits, copies=copies, now=now
     )
     for point in decided.wanted:
         outcomes.extend(broker.copy(point, sites[point.tags.identity.place].documents))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hikae.domain.model import Image, Place, RecoveryPoint, Region, SiteRole, Unclear, Verdict
+from hikae.domain.naming import manifest_key
 from hikae.domain.points import assemble
 from hikae.domain.pruning import Deletion, KeepPolicy, Surroundings, plan_pruning
 from hikae.domain.replication import CopyPolicy
@@ -80,6 +81,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     if not dry_run:
         for deletion in pruning.deletions:
             outcomes.extend(_delete(deletion, remover))
+        outcomes.extend(_delete_manifests(points, outcomes, documents))
     return Pruned(
         verdicts=pruning.verdicts,
         outcomes=tuple(outcomes),
@@ -168,3 +170,24 @@ def _delete(deletion: Deletion, remover: Remover) -> Iterable[Outcome]:
         for snapshot, why in (staying or {}).items():
             left = f"{resource.id} is gone, its snapshot stays: {why}"
             yield Outcome(resource=snapshot, status=Status.FAILED, reason=left, point=point)
+
+
+def _delete_manifests(
+    points: Iterable[RecoveryPoint], outcomes: Iterable[Outcome], documents: Documents
+) -> Iterable[Outcome]:
+    """Remove the manifests that no set needs any more; one that stays behind only costs its storage."""
+    deleted = {outcome.resource for outcome in outcomes if outcome.status is Status.DELETED}
+    gone: dict[str, str] = {}
+    needed: set[str] = set()
+    for point in points:
+        key = manifest_key(point.tags)
+        resources = [point.image.id] if point.image else [snapshot.id for snapshot in point.snapshots]
+        if deleted.issuperset(resources):
+            gone[key] = point.tags.point
+        else:
+            needed.add(key)
+    for key in sorted(gone.keys() - needed):
+        try:
+            documents.delete(key)
+        except PortError as error:
+            yield Outcome(resource=key, status=Status.FAILED, reason=str(error), point=gone[key])

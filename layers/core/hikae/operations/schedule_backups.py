@@ -16,7 +16,19 @@ from hikae.domain.points import assemble
 from hikae.domain.schedule import DueSlot
 from hikae.domain.selection import Selected, Unprotectable, choose_instance, choose_volume
 from hikae.operations.protect import Anything
-from hikae.ports import BrokenPlan, Documents, Fleet, Holdings, JobQueue, Outcome, Plans, PlanStore, SlotLedger, Status
+from hikae.ports import (
+    BrokenPlan,
+    Documents,
+    Fleet,
+    Holdings,
+    JobQueue,
+    Outcome,
+    Plans,
+    PlanStore,
+    PortError,
+    SlotLedger,
+    Status,
+)
 
 INVENTORY_VERSION = 1
 
@@ -40,6 +52,7 @@ class Tick:
 
     rules: tuple[RuleOutcome, ...]
     broken_plans: tuple[BrokenPlan, ...]
+    failures: tuple[Outcome, ...] = ()
 
     @property
     def jobs_sent(self) -> int:
@@ -68,13 +81,14 @@ def schedule_backups(  # noqa: PLR0913 - one keyword per port
     instances = list(fleet.instances()) if loaded.readable else []
     volumes = list(fleet.detached_volumes()) if loaded.readable else []
     outcomes: list[RuleOutcome] = []
+    failures: list[Outcome] = []
     protected: list[dict[str, Any]] = []
     for plan in loaded.readable:
         for rule in plan.rules:
             selected, unprotectable = _choose(plan, rule, instances, volumes)
             protected.extend(_inventory_rows(plan, rule, selected, unprotectable))
-            outcomes.append(
-                _dispatch(
+            try:
+                outcome = _dispatch(
                     plan,
                     rule,
                     selected,
@@ -85,9 +99,14 @@ def schedule_backups(  # noqa: PLR0913 - one keyword per port
                     ledger=ledger,
                     now=now,
                 )
-            )
+            except PortError as error:
+                # Nothing was marked as dispatched, so the next tick sends it; the other rules do not wait for that.
+                name = f"{plan.name}/{rule.name}"
+                failures.append(Outcome(resource=name, status=Status.FAILED, reason=f"not dispatched: {error}"))
+            else:
+                outcomes.append(outcome)
     _publish(installation, fleet.place, loaded, protected, inventory, now)
-    return Tick(rules=tuple(outcomes), broken_plans=loaded.broken)
+    return Tick(rules=tuple(outcomes), broken_plans=loaded.broken, failures=tuple(failures))
 
 
 def _choose(

@@ -3,6 +3,7 @@
 Every failure names its resource. The metrics are CloudWatch's embedded metric format, so no call leaves the function.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -40,10 +41,11 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
         for slot in rule.missed:
             log.error("slot missed", plan=rule.plan, rule=rule.rule, slot=format_time(slot))
     unprotectable = [outcome for rule in tick.rules for outcome in rule.unprotectable]
-    _log_outcomes(unprotectable)
+    _log_outcomes((*unprotectable, *tick.failures))
     _log_broken(tick.broken_plans)
     _emit(
         **{
+            FAILED_RESOURCES: len(tick.failures),
             MISSED_SLOTS: tick.missed,
             UNREADABLE_PLANS: len(tick.broken_plans),
             UNPROTECTABLE_RESOURCES: len({outcome.resource for outcome in unprotectable}),
@@ -64,6 +66,7 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
             }
             for rule in tick.rules
         ],
+        "failed": _by_reason(tick.failures),
         "broken_plans": [str(broken) for broken in tick.broken_plans],
     }
     log.info("tick", extra=summary)
@@ -182,6 +185,9 @@ def _by_reason(outcomes: Iterable[Outcome]) -> dict[str, str]:
 
 def _emit(**values: int) -> None:
     metrics = Metrics()
+    # Several sites and installations may share an account and Region, and each has alarms of its own.
+    for dimension in ("installation", "site"):
+        metrics.add_dimension(name=dimension, value=os.environ[f"HIKAE_{dimension.upper()}"])
     for name, value in values.items():
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     metrics.flush_metrics()
