@@ -171,6 +171,7 @@ class Ec2Sources:
                 # It may hold secrets: the bucket is encrypted and private, and nothing logs a manifest.
                 "user_data": user_data.get("UserData", {}).get("Value"),
                 "network_interfaces": _plain(instance.get("NetworkInterfaces", [])),
+                "elastic_ips": self._elastic_ips(instance),
                 "block_devices": [
                     {
                         "device": mapping["DeviceName"],
@@ -181,6 +182,23 @@ class Ec2Sources:
                 ],
             },
         )
+
+    def _elastic_ips(self, instance: Mapping[str, Any]) -> list[Any]:
+        """The Elastic IP addresses of an instance; asks EC2 only where it has one."""
+        associations = [
+            address.get("Association", {})
+            for interface in instance.get("NetworkInterfaces", [])
+            for address in interface.get("PrivateIpAddresses", [])
+        ]
+        # A public address that is not an Elastic IP belongs to "amazon":
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceNetworkInterfaceAssociation.html
+        if not any(association.get("IpOwnerId", "amazon") != "amazon" for association in associations):
+            return []
+        with reading(instance["InstanceId"]):
+            answer = self._client.describe_addresses(
+                Filters=[{"Name": "instance-id", "Values": [instance["InstanceId"]]}]
+            )
+        return [_plain(address) for address in answer["Addresses"]]
 
 
 _INSTANCE_FIELDS = (

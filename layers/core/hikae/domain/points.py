@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from hikae.domain.model import (
+    Consistency,
     Image,
     Kind,
     Place,
@@ -55,6 +56,8 @@ def assemble(
     unclear: list[Unclear] = []
     tagged_snapshots = _read(snapshots, place=place, installation=installation, unclear=unclear)
     tagged_images = _read(images, place=place, installation=installation, unclear=unclear)
+    tagged_snapshots, disagreeing = _agreeing(tagged_snapshots)
+    unclear.extend(disagreeing)
     by_id = {snapshot.id: snapshot for _, snapshot in tagged_snapshots}
     points = [
         *_snapshot_points([pair for pair in tagged_snapshots if pair[0].kind is not Kind.IMAGE], manifests),
@@ -81,11 +84,29 @@ def _read(
             else:
                 if tags.identity.installation != installation:
                     reason = f"belongs to installation {tags.identity.installation}"
+                elif isinstance(resource, Image) and tags.kind is not Kind.IMAGE:
+                    reason = f"its tags say that it is a {tags.kind}"
         if reason is None:
             read.append((tags, resource))
         else:
             unclear.append(Unclear(id=resource.id, reason=reason))
     return read
+
+
+def _agreeing(
+    tagged: Sequence[tuple[PointTags, Snapshot]],
+) -> tuple[list[tuple[PointTags, Snapshot]], list[Unclear]]:
+    """Only the snapshots whose sets agree about what they are; a point's id does not cover all of its tags."""
+    said: dict[tuple[str, int], set[tuple[Kind, int, Consistency]]] = defaultdict(set)
+    for tags, _ in tagged:
+        said[tags.point, tags.attempt].add((tags.kind, tags.members, tags.consistency))
+    agreeing = [(tags, snapshot) for tags, snapshot in tagged if len(said[tags.point, tags.attempt]) == 1]
+    unclear = [
+        Unclear(id=snapshot.id, reason=f"the snapshots of {tags.point} do not agree about what makes it complete")
+        for tags, snapshot in tagged
+        if len(said[tags.point, tags.attempt]) > 1
+    ]
+    return agreeing, unclear
 
 
 def _snapshot_points(
