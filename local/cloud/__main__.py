@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from local.cloud.deployment import DeploymentError
 from local.cloud.launcher import ROOT, CloudError, LocalCloud
@@ -23,6 +24,7 @@ def main() -> int:
     up.add_argument("--recovery-region", default="us-west-2")
     up.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a template parameter")
     up.add_argument("--empty", action="store_true", help="start only, deploy nothing")
+    up.add_argument("--no-fleet", action="store_true", help="deploy, but seed no fleet and apply no plans")
     commands.add_parser("down", help="end it, with everything in it")
     commands.add_parser("status", help="show processes, endpoints, Regions and stacks")
     commands.add_parser("env", help="print the export lines that let any AWS client talk to it")
@@ -72,11 +74,28 @@ def _bring_up(arguments: argparse.Namespace) -> None:
         if not arguments.empty:
             cloud.deploy()
             cloud.save(STATE)
+            if not arguments.no_fleet:
+                _seed(cloud)
     except BaseException:
         cloud.stop()
         STATE.unlink(missing_ok=True)
         raise
     _say(f"up after {time.monotonic() - begun:.1f} s")
+
+
+def _seed(cloud: LocalCloud) -> None:
+    """Give the cloud the demo's fleet, its history and its plans."""
+    # Only this command needs them; they import boto3 and the application.
+    from local.demo.plans import apply_plans, choose_slot, fill_in  # noqa: PLC0415
+    from local.fleet import seed_fleet, seed_history  # noqa: PLC0415
+
+    slot = choose_slot(datetime.now(tz=UTC))
+    fleet = seed_history(cloud, seed_fleet(cloud), slot=slot)
+    _say(f"seeded {len(fleet.resources)} resources, {fleet.points} points and {fleet.copies} copies of the past")
+    slot = choose_slot(datetime.now(tz=UTC))
+    plans = fill_in(slot)
+    apply_plans(cloud, plans)
+    _say(f"applied the plans {', '.join(plan.name for plan in plans)}; due at {slot:%H:%M} UTC")
 
 
 def _say(line: str) -> None:

@@ -1,16 +1,20 @@
 """The plans of the demo: templates in local/plans whose only blanks are the minute and the hour of their slot."""
 
-from collections.abc import Iterable, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
+from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
 
-from local.cloud import LocalCloud
+from local.cloud import CloudError, LocalCloud
 
 FOLDER = Path(__file__).resolve().parents[1] / "plans"
 _LEAST_NOTICE = timedelta(seconds=12)
@@ -53,10 +57,20 @@ def _fill_in(template: str, slot: datetime) -> DemoPlan:
     )
 
 
-def apply_plans(cloud: LocalCloud, plans: Iterable[DemoPlan]) -> None:
-    """Put each plan into the buckets of both sites."""
-    for site in ("primary", "recovery"):
-        bucket = cloud.stack_outputs(site)["BucketName"]
-        for plan in plans:
-            s3 = cloud.client("s3", cloud.region_of(site))
-            s3.put_object(Bucket=bucket, Key=f"plans/{plan.name}.yaml", Body=plan.text.encode())
+def apply_plans(cloud: LocalCloud, plans: Sequence[DemoPlan]) -> str:
+    """Give every plan to both sites with `hikae plan apply`, as their administrator would; answer what it said.
+
+    Raises CloudError, with what it said, where it refuses.
+    """
+    with TemporaryDirectory(prefix="hikae-plans-") as folder:
+        files = [Path(folder, f"{plan.name}.yaml") for plan in plans]
+        for file, plan in zip(files, plans, strict=True):
+            file.write_text(plan.text)
+        command = [str(Path(sys.executable).with_name("hikae")), "plan", "apply", *(str(file) for file in files)]
+        command += ["--site", "both", "--installation", cloud.installation, "--yes"]
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HIKAE_"))}
+        environment = {**own, **cloud.environment(), "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise CloudError(f"hikae plan apply ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
