@@ -1,0 +1,119 @@
+"""The reference is complete: what the code has is documented, and nothing is documented that it has not."""
+
+import re
+from typing import Any
+
+import pytest
+
+from hikae.domain import naming
+from hikae.runtime.settings import Settings
+from tests.functional.docs.documents import ROOT, code_spans, documented_names, rows
+from tests.template.sites import load_template
+
+OPERATE = ROOT / "docs/guide/operate.md"
+CONFIGURATION = ROOT / "docs/reference/configuration.md"
+TAGS = ROOT / "docs/reference/tags.md"
+CORE = ROOT / "layers/core/hikae"
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return load_template()
+
+
+def resources_of(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {name: body for name, body in template["Resources"].items() if body["Type"] == kind}
+
+
+def test_every_template_parameter_is_documented_with_its_default_and_no_other(template: dict[str, Any]) -> None:
+    documented = {row[0].strip("`"): row[2] for row in rows(CONFIGURATION, heading="## Template parameters")}
+    written = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+    assert documented == {
+        name: "" if default is None else "empty" if default == "" else f"`{default}`"
+        for name, default in written.items()
+    }
+
+
+def test_every_output_is_documented(template: dict[str, Any]) -> None:
+    spans = code_spans(CONFIGURATION)
+    outputs = {name for name in template["Outputs"] if not name.endswith("FunctionName")}
+    assert not outputs - spans
+
+
+def test_every_environment_variable_of_a_function_is_documented_and_no_other(template: dict[str, Any]) -> None:
+    everywhere = set(template["Globals"]["Function"]["Environment"]["Variables"])
+    own = {
+        variable
+        for function in resources_of(template, "AWS::Serverless::Function").values()
+        for variable in function["Properties"].get("Environment", {}).get("Variables", {})
+    }
+    assert documented_names(CONFIGURATION, heading="## Environment of the functions") == everywhere | own
+
+
+def test_every_setting_that_the_code_reads_is_documented() -> None:
+    read = set(re.findall(r'"(HIKAE_\w+)"', (CORE / "runtime/settings.py").read_text()))
+    assert len(read) >= len(Settings.__dataclass_fields__) - 1
+    assert not read - documented_names(CONFIGURATION, heading="## Environment of the functions")
+
+
+def test_every_alarm_is_documented_and_no_other(template: dict[str, Any]) -> None:
+    alarms = set(resources_of(template, "AWS::CloudWatch::Alarm"))
+    assert documented_names(OPERATE, heading="## Alarms") == alarms
+
+
+def test_every_metric_that_a_function_reports_is_in_the_guide() -> None:
+    source = (CORE / "runtime/reporting.py").read_text()
+    reported = set(re.findall(r'^[A-Z_]+ = "(\w+)"$', source, re.MULTILINE)) | set(
+        re.findall(r'"([A-Z]\w+)": ', source)
+    )
+    assert len(reported) > 8
+    guide = OPERATE.read_text()
+    assert not {metric for metric in reported if metric not in guide}
+
+
+def test_the_readme_counts_the_alarms_rightly(template: dict[str, Any]) -> None:
+    sites = {"IsPrimary": (1, 0), "IsRecovery": (0, 1), None: (1, 1), "HasEventRules": (1, 1)}
+    alarms = [sites[alarm.get("Condition")] for alarm in resources_of(template, "AWS::CloudWatch::Alarm").values()]
+    primary, recovery = (sum(column) for column in zip(*alarms, strict=True))
+    assert f"{primary} alarms at the primary, {recovery} at the recovery site" in (ROOT / "README.md").read_text()
+
+
+def test_every_dead_letter_queue_is_in_the_guide(template: dict[str, Any]) -> None:
+    queues = {name for name in resources_of(template, "AWS::SQS::Queue") if "Dead" in name or "Failed" in name}
+    guide = OPERATE.read_text()
+    assert not {queue for queue in queues if f"`{queue}`" not in guide and f"-id {queue}" not in guide}
+
+
+def test_every_tag_that_the_code_knows_is_documented_and_no_other() -> None:
+    known = set(re.findall(r'"(hikae:[a-z-]+)"', (CORE / "domain/naming.py").read_text()))
+    assert naming.HOLD in known
+    assert {name for name in documented_names(TAGS, heading="# Tags, names and keys") if "hikae:" in name} == known
+
+
+def test_what_the_guide_calls_the_reasons_for_keeping_is_what_the_code_says() -> None:
+    source = (CORE / "domain/pruning.py").read_text()
+    for reason in (
+        "newest complete point of its resource",
+        "is wanted and not complete",
+        "is unreachable, so its copy counts as not complete",
+        "is on hold",
+        "is referenced by",
+        "this site has no readable plan",
+        "above this run's cap of",
+    ):
+        assert reason in source
+        assert reason in OPERATE.read_text()
+
+
+def test_every_resource_that_outlives_its_stack_is_named_where_removal_is_explained(template: dict[str, Any]) -> None:
+    retained = {
+        body["Type"]
+        for body in template["Resources"].values()
+        if body.get("DeletionPolicy", "Delete").startswith("Retain")
+    }
+    assert retained == {"AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"}
+    removal = (ROOT / "README.md").read_text().split("### Remove it")[1].split("\n## ")[0]
+    for word in ("KMS key", "bucket, with its policy", "table", "snapshot and AMI"):
+        assert word in removal
+    for parameter in ("CopyKeyArn", "BucketName", "TableName"):
+        assert parameter in removal
