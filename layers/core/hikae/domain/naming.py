@@ -192,6 +192,7 @@ def format_time(moment: datetime) -> str:
     return text.replace("+00:00", "Z")
 
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -203,7 +204,10 @@ def parse_time(text: str) -> datetime:
     """
     if not _RFC3339.fullmatch(text):
         raise ValueError(f"{text!r} is not an RFC 3339 time such as 2026-11-22T10:00:00Z")
-    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is not in the years 1 to 9999 of UTC") from error
 
 
 def _required(tags: Mapping[str, str], key: str) -> str:
@@ -215,7 +219,7 @@ def _required(tags: Mapping[str, str], key: str) -> str:
 
 def _number(tags: Mapping[str, str], key: str) -> int:
     value = _required(tags, key)
-    if not (value.isascii() and value.isdecimal()) or int(value) < 1:
+    if not _NUMBER.fullmatch(value):
         raise TagError(f"tag {key} is {value!r}, not a number from 1")
     return int(value)
 
