@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ SHORT_INTERVALS = {
 }
 
 _STALE_GRACE_SECONDS = 60
+_ROOM_BYTES = 2 * 1024**3
 
 
 class CloudError(Exception):
@@ -105,7 +107,7 @@ class LocalCloud:
         """
         remove_leftovers()
         _require(Path(self._ministack_command[0]))
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_folders()[0])).resolve()
         for name in ("logs", "tmp", "home"):
             (folder / name).mkdir()
         (folder / "settings.json").write_text(json.dumps(self._settings(folder)))
@@ -437,10 +439,24 @@ def _require(tool: Path) -> None:
 
 def remove_leftovers() -> None:
     """Remove what clouds of this user have left behind that were killed together with their supervisors."""
-    for folder in Path(tempfile.gettempdir()).resolve().glob(f"{PREFIX}*"):
+    for folder in (found for place in _folders() for found in place.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == os.getuid() and _is_leftover(folder):
                 _remove_leftover(folder)
+
+
+def _folders() -> list[Path]:
+    """Where clouds live, the best place first: in memory where there is room, else on disk; in TMPDIR where it is set.
+
+    Every Lambda worker unpacks the layer anew, thousands of files that live for minutes; some disks take longer to
+    delete them than a test takes to run.
+    """
+    on_disk = Path(tempfile.gettempdir()).resolve()
+    in_memory = Path("/dev/shm")  # noqa: S108 - every folder in it is made by mkdtemp
+    if "TMPDIR" in os.environ or not os.access(in_memory, os.W_OK):
+        return [on_disk]
+    has_room = shutil.disk_usage(in_memory).free > _ROOM_BYTES
+    return [in_memory, on_disk] if has_room else [on_disk, in_memory]
 
 
 def _is_leftover(folder: Path) -> bool:
