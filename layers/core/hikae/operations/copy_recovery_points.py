@@ -142,6 +142,9 @@ def _pull_inventory(place: Place, source: Documents, destination: Documents) -> 
     destination.write(key, document)
 
 
+_FULL = "as many copies are in flight as are allowed"
+
+
 @dataclass(slots=True, kw_only=True)
 class _Broker:
     """Starts copies, one run long, within the limits."""
@@ -202,6 +205,9 @@ class _Broker:
                 tasks.append((member, attempt))
         if not tasks:
             return outcomes
+        full = [_outcome(member, point, Status.LATER, _FULL) for member, _ in tasks if self._is_full(member)]
+        if len(full) == len(tasks):
+            return [*outcomes, *full]
         try:
             self._pull_manifest(point, manifests)
         except PortError as error:
@@ -236,7 +242,7 @@ class _Broker:
 
     def _start(self, member: Snapshot | Image, attempt: int, point: RecoveryPoint) -> Outcome:
         if self._is_full(member):
-            return _outcome(member, point, Status.LATER, "as many copies are in flight as are allowed")
+            return _outcome(member, point, Status.LATER, _FULL)
         name = _name_of(member.id, attempt)
         origin = CopyOrigin(copy_of=member.id, source_time=point.source_time, attempt=attempt)
         tags = replace(_tags_of(member, point), origin=origin)
