@@ -8,9 +8,14 @@ https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from datetime import timezone as FixedOffset  # noqa: N812 - a zone of the plan is the timezone here
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
+
+_SECOND: Final = timedelta(seconds=1)
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +28,55 @@ class DueSlot:
 
 def slots(schedule: str, *, timezone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
     """The slots later than `after` and not later than `until`, strictly increasing, in UTC."""
-    last = after.astimezone(UTC)
-    end = until.astimezone(UTC)
-    # cronsim starts behind the minute it is given, on the wall clock; one minute earlier loses none at a fold.
-    for local in CronSim(schedule, last.astimezone(timezone) - timedelta(minutes=1)):
-        slot = local.astimezone(UTC)
+    minute, hour, *_ = schedule.split()
+    follows_clock = minute.startswith("*") or hour.startswith("*")
+    last, end = after.astimezone(UTC), until.astimezone(UTC)
+    for slot in (_whenever_shown if follows_clock else _at_fixed_times)(schedule, timezone, last, end):
         if slot > end:
             return
         if slot > last:
             last = slot
             yield slot
+
+
+def _at_fixed_times(schedule: str, timezone: ZoneInfo, after: datetime, _: datetime) -> Iterator[datetime]:
+    """Fixed times of the day, which cronsim moves out of a skipped hour and gives once in a repeated one."""
+    for local in CronSim(schedule, after.astimezone(timezone)):
+        yield local.astimezone(UTC)
+
+
+def _whenever_shown(schedule: str, timezone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Whenever the clock on the wall shows a time that matches: never in a skipped hour, twice in a repeated one.
+
+    Each stretch of one UTC offset by itself: cronsim leaves times out where the clock is changed by half an hour.
+    """
+    begin = after
+    while begin < until:
+        offset = _offset(timezone, begin + _SECOND)
+        end = min(begin + _DAY, until)
+        if _offset(timezone, end) != offset:
+            end = _last_with(offset, timezone, begin + _SECOND, end)
+        for local in CronSim(schedule, begin.astimezone(FixedOffset(offset))):
+            slot = local.astimezone(UTC)
+            if slot > end:
+                break
+            yield slot
+        begin = end
+
+
+def _last_with(offset: timedelta, timezone: ZoneInfo, known: datetime, changed: datetime) -> datetime:
+    """The last second before the clock is changed, which is between the two."""
+    while changed - known > _SECOND:
+        middle = known + (changed - known) // 2
+        if _offset(timezone, middle) == offset:
+            known = middle
+        else:
+            changed = middle
+    return known
+
+
+def _offset(timezone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(timezone).utcoffset() or timedelta(0)
 
 
 def newest_due(schedule: str, *, timezone: ZoneInfo, start_window: timedelta, now: datetime) -> DueSlot | None:
