@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 from cronsim import CronSim, CronSimError
+from yaml.reader import ReaderError
 
 from hikae.domain.model import Consistency, Region
 from hikae.domain.retention import KEEP_ALL, Policy, Span
@@ -159,12 +160,18 @@ class _Reader:
     # --- YAML ---------------------------------------------------------------------------------------------------------
 
     def load(self, text: str) -> Any:
-        if len(text.encode()) > MAX_BYTES:
+        if len(text.encode(errors="replace")) > MAX_BYTES:
             raise PlanError((Problem(path="", message=f"the document is larger than {MAX_BYTES} bytes"),))
         try:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             return None if node is None else self._value(loader, node, "")
+        except PlanError:
+            raise
+        except ReaderError as error:
+            message = f"not YAML: character #x{error.character:04x} is not allowed"
+            before = text.count("\n", 0, error.position)
+            raise PlanError((Problem(path="", message=message, line=before + 1),)) from error
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             message = f"not YAML: {error.problem or error.context}"
@@ -180,13 +187,17 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key_node, value_node in node.value:
-                key = loader.construct_object(key_node, deep=True)
-                if not isinstance(key, str):
-                    shown = getattr(key_node, "value", key)
-                    self._lines.setdefault(_join(path, str(shown)), key_node.start_mark.line + 1)
-                    self.refuse(_join(path, str(shown)), f'a key must be text; write "{shown}"')
+                if not isinstance(key_node, yaml.ScalarNode):
+                    # It is not even shown: a list of lists of … unfolds to more than memory holds.
+                    line = key_node.start_mark.line + 1
+                    self.problems.append(Problem(path=path, message="a key must be text", line=line))
                     continue
-                below = _join(path, key)
+                key = loader.construct_object(key_node)
+                below = _join(path, key_node.value)
+                if not isinstance(key, str):
+                    message = f'a key must be text; write "{key_node.value}"'
+                    self.problems.append(Problem(path=below, message=message, line=key_node.start_mark.line + 1))
+                    key = key_node.value
                 if key in mapping:
                     self.problems.append(
                         Problem(path=below, message="given twice; keep one of them", line=key_node.start_mark.line + 1)
@@ -351,10 +362,10 @@ class _Reader:
         )
 
     def _retention(self, value: Any, path: str) -> Policy | None:
+        before = len(self.problems)
         section = self._mapping(value, path, known=tuple(each.name for each in fields(Policy)))
         if section is None:
             return None
-        before = len(self.problems)
         rules: dict[str, Any] = {}
         for key in section:
             if "within" in key:
