@@ -21,14 +21,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from local.cloud import CloudError, LocalCloud
 from local.cloud.deployment import DeploymentError
+from local.cloud.launcher import Site
 from local.demo import report
 from local.demo.expectation import Standing, View, stand
-from local.demo.journal import count_runs, reasons_of_expiry
+from local.demo.journal import count_runs, read_errors, reasons_of_expiry
 from local.demo.observation import observe
 from local.demo.plans import DemoPlan, apply_plans, choose_slot, fill_in
 from local.fleet import Fleet, seed_fleet, seed_history
 
 TIME_LIMIT_SECONDS = 240
+_SILENCE_SECONDS = 15
 _INTERVALS = {"TickSchedule": "cron(* * * * ? *)"}
 """The tick on the minute rather than a minute after the deployment: nobody likes to wait for a demo."""
 
@@ -116,6 +118,7 @@ class Demo:
         """Show what is going on until nothing is missing, or the time is up."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         shown: tuple[int, ...] = ()
+        shown_at = time.monotonic()
         with Progress(*columns, console=self._console, transient=True) as progress:
             bars = [progress.add_task(name) for name in ("points", "copies", "pruned")]
             while True:
@@ -124,8 +127,8 @@ class Demo:
                 done, of = _count(standings)
                 for bar, completed, total in zip(bars, done, of, strict=True):
                     progress.update(bar, completed=completed, total=total)
-                if (*done, *of) != shown:
-                    shown = (*done, *of)
+                if (*done, *of) != shown or time.monotonic() - shown_at > _SILENCE_SECONDS:
+                    shown, shown_at = (*done, *of), time.monotonic()
                     self._say(f"{_doing(goal, done, of)}: {report.count(done, of)}")
                 if not any(standing.missing for standing in standings) or time.monotonic() > give_up_at:
                     return standings
@@ -151,6 +154,11 @@ class Demo:
         problems += report.find_unreasoned(standings, prune)
         problems += report.find_strays(goal.fleet, view)
         problems += report.find_lost_bystanders(goal.fleet, cloud.client("ec2", regions["primary"]))
+        copied, badly_kept = report.check_keys(cloud.client("ec2", regions["recovery"]), goal.copy_key)
+        problems += badly_kept
+        self._say(
+            f"{copied} snapshots in {regions['recovery']}, {copied - len(badly_kept)} of them encrypted with its key"
+        )
         compared, wrong = report.compare_contents(cloud, standings)
         problems += wrong
         self._say(f"compared the contents of {compared} copied snapshots with their volumes: {len(wrong)} differ")
@@ -162,10 +170,19 @@ class Demo:
         ):
             logs = cloud.client("logs", regions[site])
             runs = count_runs(logs, outputs[site][f"{function}FunctionName"], message=message)
-            self._say(f"{function} at the {site} site ran {runs} times, nobody invoked it by hand")
+            self._say(f"{function} at the {site} site ran {runs} time{'s' * (runs != 1)}, nobody invoked it by hand")
             if not runs:
                 problems.append(f"{function} at the {site} site has never run")
+        if problems:
+            self._show_errors(cloud)
         return problems
+
+    def _show_errors(self, cloud: LocalCloud) -> None:
+        """What the functions logged as errors, before their logs go with the cloud."""
+        sites: tuple[Site, ...] = ("primary", "recovery")
+        for site in sites:
+            for line in read_errors(cloud.client("logs", cloud.region_of(site))):
+                self._console.print(f"[red]{site}:[/] {escape(line)}", soft_wrap=True)
 
     def _say(self, text: str) -> None:
         elapsed = time.monotonic() - self._begun

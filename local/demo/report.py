@@ -147,6 +147,17 @@ def find_lost_bystanders(fleet: Fleet, ec2: Any) -> list[str]:
     ]
 
 
+def check_keys(ec2: Any, key: str) -> tuple[int, list[str]]:
+    """How many snapshots the recovery Region has, and those that are not encrypted with its own key."""
+    snapshots = [
+        snapshot
+        for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
+        for snapshot in page["Snapshots"]
+    ]
+    wrong = [each["SnapshotId"] for each in snapshots if not each["Encrypted"] or each.get("KmsKeyId") != key]
+    return len(snapshots), [f"snapshot {each} is not encrypted with the recovery site's key" for each in wrong]
+
+
 def compare_contents(cloud: LocalCloud, standings: Sequence[Standing]) -> tuple[int, list[str]]:
     """Compare, by the twin's digests, what is in the new copies with what is on the volumes, where nothing writes."""
     primary = cloud.twin_control(f"/_twin/state/{cloud.primary_region}")
