@@ -41,7 +41,7 @@ def read_job(body: str, *, installation: str, place: Place) -> Job:
     """
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"the message is not JSON: {error}") from error
     if not isinstance(message, dict):
         raise JobError(f"the message is a {type(message).__name__}, not an object")
