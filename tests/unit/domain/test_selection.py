@@ -1,0 +1,151 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hikae.domain.model import BlockDevice, Instance, Kind, ResourceId, Volume
+from hikae.domain.plan import Rule, Selection, parse_plan
+from hikae.domain.selection import Selected, Unprotectable, choose_instance, choose_volume
+
+PLAN = parse_plan("""\
+version: 1
+plan: production
+timezone: UTC
+selection:
+  resources: [instance, volume]
+  tags: {Backup: [production, gold], Team: web}
+  exclude_tags: {Scratch: ["true", "yes"], Retired: ""}
+rules:
+  - {name: snapshots, schedule: "0 * * * *", protect: snapshots, retention: {keep_last: 1}}
+  - {name: images, schedule: "0 * * * *", protect: image, retention: {keep_last: 1}}
+""")
+SNAPSHOTS, IMAGES = PLAN.rules
+TAGS = {"Backup": "gold", "Team": "web"}
+
+
+def instance(**differences) -> Instance:
+    known = {
+        "id": ResourceId("i-1"),
+        "state": "running",
+        "image_id": "ami-1",
+        "root_device_type": "ebs",
+        "block_devices": (BlockDevice(device="/dev/xvda", volume_id="vol-1"),),
+        "tags": TAGS,
+    }
+    return Instance(**known | differences)
+
+
+def volume(**differences) -> Volume:
+    return Volume(**{"id": ResourceId("vol-1"), "state": "available", "tags": TAGS} | differences)
+
+
+def only(*resources: str) -> Selection:
+    return Selection(resources=frozenset(resources), tags=PLAN.selection.tags)
+
+
+# --- by tag -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_named"),
+    [
+        (TAGS, True),
+        (TAGS | {"Backup": "production", "Name": "web-1"}, True),
+        (TAGS | {"Scratch": "false"}, True),
+        (TAGS | {"Backup": "silver"}, False),
+        (TAGS | {"Backup": "Gold"}, False),  # EC2's tags know case
+        ({"Backup": "gold"}, False),
+        ({"backup": "gold", "Team": "web"}, False),
+        ({}, False),
+        (TAGS | {"Scratch": "true"}, False),
+        (TAGS | {"Scratch": "yes"}, False),
+        (TAGS | {"Retired": ""}, False),
+        (TAGS | {"Retired": "no"}, True),
+    ],
+)
+def test_all_tags_must_match_and_no_excluded_one_may(tags, is_named):
+    assert bool(choose_instance(PLAN.selection, SNAPSHOTS, instance(tags=tags))) == is_named
+    assert bool(choose_volume(PLAN.selection, SNAPSHOTS, volume(tags=tags))) == is_named
+
+
+@given(
+    st.dictionaries(st.sampled_from(["Backup", "Team", "Scratch", "Name"]), st.sampled_from(["gold", "web", "true"]))
+)
+def test_an_excluded_tag_never_adds_a_resource(tags):
+    without = Selection(resources=PLAN.selection.resources, tags=PLAN.selection.tags)
+    chosen = choose_instance(PLAN.selection, SNAPSHOTS, instance(tags=tags))
+    assert chosen is None or chosen == choose_instance(without, SNAPSHOTS, instance(tags=tags))
+
+
+# --- instances --------------------------------------------------------------------------------------------------------
+
+
+def test_an_instance_is_protected_as_the_rule_says():
+    chosen = choose_instance(PLAN.selection, SNAPSHOTS, instance())
+    assert chosen == Selected(resource=ResourceId("i-1"), kind=Kind.SNAPSHOT_SET)
+    chosen = choose_instance(PLAN.selection, IMAGES, instance())
+    assert chosen == Selected(resource=ResourceId("i-1"), kind=Kind.IMAGE)
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+def test_an_instance_need_not_run_to_be_protected(state):
+    assert isinstance(choose_instance(PLAN.selection, SNAPSHOTS, instance(state=state)), Selected)
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "terminated"])
+def test_an_instance_on_its_way_out_is_not_protected(state):
+    assert choose_instance(PLAN.selection, SNAPSHOTS, instance(state=state)) is None
+
+
+@pytest.mark.parametrize("rule", [SNAPSHOTS, IMAGES], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    ("difference", "reason"),
+    [
+        (
+            {"root_device_type": "instance-store"},
+            "its root device is an instance store, which EC2 can neither snapshot nor make an image of",
+        ),
+        ({"block_devices": ()}, "it has no EBS volume"),
+    ],
+)
+def test_an_instance_that_cannot_be_protected_says_why(rule: Rule, difference, reason):
+    chosen = choose_instance(PLAN.selection, rule, instance(**difference))
+    assert chosen == Unprotectable(resource=ResourceId("i-1"), reason=reason)
+
+
+def test_an_instance_that_no_plan_names_is_not_even_mentioned():
+    foreign = instance(tags={}, root_device_type="instance-store")
+    assert choose_instance(PLAN.selection, SNAPSHOTS, foreign) is None
+    assert choose_instance(only("volume"), SNAPSHOTS, instance()) is None
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_detached_volume_is_protected_by_itself():
+    assert choose_volume(PLAN.selection, SNAPSHOTS, volume()) == Selected(
+        resource=ResourceId("vol-1"), kind=Kind.SNAPSHOT
+    )
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"attached_to": "i-1", "state": "in-use"},
+        {"attached_to": "i-1"},
+        {"state": "creating"},
+        {"state": "deleting"},
+        {"state": "error"},
+    ],
+)
+def test_a_volume_that_is_attached_or_not_there_is_not_protected_by_itself(difference):
+    assert choose_volume(PLAN.selection, SNAPSHOTS, volume(**difference)) is None
+
+
+def test_a_volume_cannot_become_an_image_and_says_so():
+    assert choose_volume(PLAN.selection, IMAGES, volume()) == Unprotectable(
+        resource=ResourceId("vol-1"), reason="an image is made of an instance, and it is a detached volume"
+    )
+
+
+def test_a_volume_of_a_plan_for_instances_is_not_even_mentioned():
+    assert choose_volume(only("instance"), IMAGES, volume()) is None
