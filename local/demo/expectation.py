@@ -74,7 +74,7 @@ def stand(resource: Resource, plan: DemoPlan, *, slot: datetime, before: View, n
     elif len(point.snapshots) != len(resource.volumes):
         missing.append(f"its point has {len(point.snapshots)} snapshots, not {len(resource.volumes)}")
 
-    at_primary = _complete(before.primary.of(resource.id)) | {"new": slot}
+    at_primary = _complete(before.primary.of(resource.id)) | {"new": point.source_time if point else slot}
     at_recovery = _complete(before.recovery.of(resource.id))
     names = {"new": point.point} if point else {}
     keep_here = _named(kept(plan.retention, at_primary, plan.timezone), names)
