@@ -249,8 +249,6 @@ def frail_tables(site: Site) -> Iterator[str]:
             yield f"{name} cannot be set back in time"
         if table.get("TimeToLiveSpecification") != {"AttributeName": "expires_at", "Enabled": True}:
             yield f"{name} forgets nothing"
-        if table.get("DeletionProtectionEnabled") is not True:
-            yield f"{name} can be deleted by one call"
 
 
 def impatient_queues(site: Site) -> Iterator[str]:

@@ -233,13 +233,13 @@ class JobQueue(Protocol):
 
 
 class SlotLedger(Protocol):
-    """Which slot of a rule was dispatched last: only so that missed slots can be told, never to decide what exists."""
+    """Which slot of a rule was dealt with last: only so that missed slots can be told, never to decide what exists."""
 
-    def last(self, plan: str, rule: str) -> datetime | None:
-        """The newest slot all of whose jobs were accepted."""
+    def last(self, plan: str, rule: str, *, schedule: str) -> datetime | None:
+        """The newest slot that is done with; None for a rule that is new, or had another schedule then."""
 
-    def mark(self, plan: str, rule: str, slot: datetime, *, now: datetime) -> None:
-        """Remember that the last job of `slot` was accepted."""
+    def mark(self, plan: str, rule: str, slot: datetime, *, schedule: str, now: datetime) -> None:
+        """Remember that the last job of `slot` was accepted, or that it was reported as missed."""
 
 
 class RecentCopies(Protocol):

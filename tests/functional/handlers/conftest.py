@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hikae.domain.model import SiteRole
-from hikae.runtime import reporting, wiring
+from hikae.runtime import entry, reporting, wiring
 from local.inprocess import Installation
 
 ROOT = Path(__file__).parents[3]
@@ -50,6 +50,7 @@ class Functions:
         # As a new execution environment would be.
         wiring.load_settings.cache_clear()
         reporting.get_logger.cache_clear()
+        entry.get_looks.cache_clear()
         return load_handler(name)(event, Context(function_name=name))
 
 

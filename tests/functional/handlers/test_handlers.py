@@ -1,13 +1,15 @@
 """Every event file, given to its handler as Lambda would give it."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from hikae.domain.model import SiteRole
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
-from tests.functional.handlers.conftest import Functions, load_event
+from local.twin.faults import answer_lost
+from tests.functional.handlers.conftest import Functions, load_event, load_handler
 
 
 def metrics_of(printed: str) -> dict[str, int]:
@@ -154,6 +156,25 @@ def test_whatever_wakes_the_broker_it_copies_what_is_wanted(
     assert (answer["wanted"], answer["started"], answer["in_flight"]) == (1, 2, 2)
     assert metrics_of(capsys.readouterr().out)["CopiesStarted"] == 2
     assert len(functions.installation.snapshots(RECOVERY)) == 2
+
+
+def test_an_answer_that_was_lost_is_not_asked_for_again_before_ec2_can_be_believed(functions: Functions) -> None:
+    [instance] = functions.installation.launch()
+    event = load_event("snapshot_volumes/instance", i_0123456789abcdef0=instance)
+    with answer_lost("CreateSnapshots"):
+        answers = [functions.invoke("snapshot_volumes", event) for _ in range(3)]
+    assert [len(answer["batchItemFailures"]) for answer in answers] == [1, 1, 1]
+    assert functions.installation.twin.count("CreateSnapshots") == 1
+
+
+def test_a_backlog_of_wake_ups_takes_one_look(functions: Functions) -> None:
+    event = load_event("copy_recovery_points/sweep")
+    first = functions.invoke("copy_recovery_points", event, site=SiteRole.RECOVERY)
+    handler = load_handler("copy_recovery_points")
+    assert "wanted" in first
+    assert handler(event, None) == {"batchItemFailures": []}
+    event["Records"][0]["attributes"]["SentTimestamp"] = str(int(time.time() * 1000))
+    assert "wanted" in handler(event, None)
 
 
 def test_prune_answers_with_what_it_deleted_and_a_dry_run_deletes_nothing(functions: Functions) -> None:

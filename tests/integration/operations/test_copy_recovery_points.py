@@ -1,7 +1,8 @@
 """What is wanted at the recovery site gets there once, encrypted, whole, and within the limit."""
 
-import pytest
+from dataclasses import replace
 
+from hikae.domain.model import AccountId, Place, Region, SiteRole
 from hikae.domain.naming import read_tags
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 
@@ -137,14 +138,15 @@ def test_a_copy_is_not_tried_for_ever(installation: Installation) -> None:
     assert all("not accessible" in outcome.reason for outcome in run.outcomes)
 
 
-@pytest.mark.parametrize("missing", ["plans/production.yaml"])
-def test_without_a_plan_at_this_site_nothing_is_copied_and_it_says_so(installation: Installation, missing: str) -> None:
+def test_a_rule_that_copies_here_and_has_no_plan_here_is_named(installation: Installation) -> None:
     installation.launch()
-    installation.apply("production", SNAPSHOT_PLAN)
+    installation.apply("production", SNAPSHOT_PLAN, [SiteRole.PRIMARY])
     installation.back_up()
-    installation.twin.client("s3", RECOVERY).delete_object(Bucket=installation.recovery.bucket, Key=missing)
     run = installation.copy()
-    assert (run.wanted, run.outcomes) == (0, ())
+    assert run.wanted == 0
+    [outcome] = run.outcomes
+    assert (outcome.resource, outcome.status) == ("production/hourly", "failed")
+    assert "no such plan and rule" in outcome.reason
     assert "has no plan production" in run.verdicts[0].reasons[0]
 
 
@@ -159,3 +161,71 @@ def test_a_point_without_its_manifest_is_not_copied(installation: Installation) 
     ]
     s3.delete_object(Bucket=installation.primary.bucket, Key=key)
     assert installation.copy().wanted == 0
+
+
+def copied(installation: Installation, plan: str = SNAPSHOT_PLAN, tag: str = "production") -> None:
+    installation.launch(tags={"Backup": tag})
+    installation.apply("production" if tag == "production" else "web-images", plan)
+    installation.back_up()
+    installation.copy_all()
+
+
+def test_a_copy_whose_tags_were_changed_is_not_copied_again_and_again(installation: Installation) -> None:
+    copied(installation)
+    ec2 = installation.twin.client("ec2", RECOVERY)
+    [first, _] = installation.snapshots(RECOVERY)
+    ec2.create_tags(Resources=[first["SnapshotId"]], Tags=[{"Key": "hikae:consistency", "Value": "application"}])
+    for _ in range(4):
+        run = installation.copy()
+        installation.advance(minutes=30)
+    assert installation.twin.count("CopySnapshot") == 2
+    assert {outcome.status for outcome in run.outcomes} == {"failed"}
+    assert all("cannot be accounted for" in outcome.reason for outcome in run.outcomes)
+
+
+def test_a_manifest_that_was_lost_is_pulled_again(installation: Installation) -> None:
+    copied(installation)
+    s3 = installation.twin.client("s3", RECOVERY)
+    bucket = installation.recovery.bucket
+    [entry] = s3.list_objects_v2(Bucket=bucket, Prefix="manifests/")["Contents"]
+    s3.delete_object(Bucket=bucket, Key=entry["Key"])
+    assert installation.copy().wanted == 1
+    assert installation.copy().wanted == 0
+    assert s3.head_object(Bucket=bucket, Key=entry["Key"])
+    assert installation.twin.count("CopySnapshot") == 2
+
+
+def test_an_image_copy_that_somebody_deregistered_is_made_again(installation: Installation) -> None:
+    copied(installation, IMAGE_PLAN, "image")
+    [copy] = installation.images(RECOVERY)
+    installation.twin.client("ec2", RECOVERY).deregister_image(ImageId=copy["ImageId"], DeleteAssociatedSnapshots=True)
+    installation.advance(hours=1)
+    installation.copy_all()
+    [again] = installation.images(RECOVERY)
+    assert again["State"] == "available"
+    assert again["ImageId"] != copy["ImageId"]
+
+
+def test_an_inventory_that_cannot_be_read_stops_no_copy_and_is_named(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    s3 = installation.twin.client("s3", PRIMARY)
+    s3.put_object(
+        Bucket=installation.primary.bucket, Key=f"inventory/123456789012/{PRIMARY}/latest.json", Body=b"not JSON"
+    )
+    run = installation.copy()
+    statuses = {outcome.resource: outcome.status for outcome in run.outcomes}
+    assert statuses.pop(f"123456789012/{PRIMARY} inventory") == "failed"
+    assert list(statuses.values()) == ["created", "created"]
+
+
+def test_a_primary_that_cannot_be_asked_stops_no_other_and_is_named(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    gone = Place(account=AccountId("123456789012"), region=Region("eu-west-1"))
+    installation.recovery = replace(installation.recovery, primaries=(gone, *installation.recovery.primaries))
+    run = installation.copy()
+    assert [(run.outcomes[0].resource, run.outcomes[0].status)] == [("123456789012/eu-west-1", "failed")]
+    assert [outcome.status for outcome in run.outcomes[1:]] == ["created", "created"]

@@ -192,3 +192,16 @@ def test_a_manifest_goes_with_its_point_and_no_other_does(five_hours: Installati
     s3 = five_hours.twin.client("s3", PRIMARY)
     listed = s3.list_objects_v2(Bucket=five_hours.primary.bucket, Prefix="manifests/")["Contents"]
     assert {entry["Key"].split("/")[-2] for entry in listed} == points(five_hours)
+
+
+def test_a_point_that_ec2_failed_to_make_is_named_even_after_its_slot(five_hours: Installation) -> None:
+    five_hours.tick()
+    [job] = five_hours.jobs()
+    five_hours.carry_out(job)
+    pending = [each for each in five_hours.snapshots() if each["State"] == "pending"]
+    for snapshot in pending:
+        five_hours.twin.backend(PRIMARY).fail_snapshot(snapshot["SnapshotId"], message="boom")
+    pruned = five_hours.prune(SiteRole.PRIMARY)
+    [failure] = [outcome for outcome in pruned.outcomes if outcome.is_failure]
+    assert failure.resource == job.identity.resource
+    assert "boom" in failure.reason

@@ -120,3 +120,31 @@ def test_a_rule_that_cannot_be_dispatched_is_named_and_the_others_run(installati
     assert failure.resource == "web-images/hourly"
     assert "UnauthorizedOperation" in failure.reason
     assert installation.tick().rules[1].jobs_sent == 1
+
+
+def test_a_missed_slot_is_told_when_its_window_has_closed(installation: Installation) -> None:
+    installation.launch()
+    plan = SNAPSHOT_PLAN.replace('"0 * * * *"', '"0 3 * * *"')
+    installation.apply("production", plan)
+    assert installation.tick(datetime(2026, 11, 22, 3, 30, tzinfo=UTC)).jobs_sent == 1
+    assert installation.tick(datetime(2026, 11, 23, 2, 0, tzinfo=UTC)).missed == 0
+    assert installation.tick(datetime(2026, 11, 23, 4, 30, tzinfo=UTC)).missed == 1
+    assert installation.tick(datetime(2026, 11, 23, 4, 35, tzinfo=UTC)).missed == 0
+
+
+def test_a_schedule_that_was_changed_has_missed_nothing(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN.replace('"0 * * * *"', '"0 3 * * *"'))
+    installation.tick(datetime(2026, 11, 22, 3, 30, tzinfo=UTC))
+    installation.apply("production", SNAPSHOT_PLAN)
+    tick = installation.tick(datetime(2026, 11, 22, 12, 30, tzinfo=UTC))
+    assert (tick.jobs_sent, tick.missed) == (1, 0)
+
+
+def test_a_plan_that_no_yaml_reader_takes_is_broken_and_the_others_run(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.apply("odd", "!!bool maybe")
+    tick = installation.tick()
+    assert tick.jobs_sent == 1
+    assert [broken.key for broken in tick.broken_plans] == ["plans/odd.yaml"]

@@ -109,3 +109,31 @@ def test_tags_of_the_instance_are_carried_over_as_far_as_they_fit(installation: 
     [outcome] = installation.back_up()
     assert outcome.status == "created"
     assert {len(snapshot["Tags"]) for snapshot in installation.snapshots()} == {50}
+
+
+def test_a_job_that_comes_back_after_its_deadline_finds_its_point(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    installation.carry_out(job)
+    installation.advance(hours=3)
+    assert installation.carry_out(job).status == "adopted"
+
+
+def test_a_set_whose_tags_were_changed_is_not_made_again_and_again(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    installation.carry_out(job)
+    [first, _] = installation.snapshots()
+    installation.twin.client("ec2", PRIMARY).create_tags(
+        Resources=[first["SnapshotId"]], Tags=[{"Key": "hikae:members", "Value": "7"}]
+    )
+    for _ in range(3):
+        installation.advance(minutes=15)
+        outcome = installation.carry_out(job)
+    assert outcome.status == "failed"
+    assert "cannot be accounted for" in outcome.reason
+    assert len(installation.snapshots()) == 2

@@ -548,3 +548,9 @@ def test_any_schedule_and_any_time_zone_are_taken_or_refused_with_reasons(text):
         document = yaml.safe_load(PRODUCTION)
         (document if key == "timezone" else document["rules"][0])[key] = text
         a_plan_or_its_problems(yaml.safe_dump(document))
+
+
+@pytest.mark.parametrize("text", ["!!bool maybe", '!!int ""', '!!float ""', "!!timestamp foo", "plan: !!bool maybe"])
+def test_a_value_that_denies_its_own_tag_is_a_plan_error(text):
+    with pytest.raises(PlanError):
+        parse_plan(text)

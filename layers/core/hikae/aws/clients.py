@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from hikae.aws.errors import reading
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 READING = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
-CREATING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60)
+CREATING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
 
 
 class Clients:
     """The clients of one session, made when first asked for and kept.
 
-    `role_arn` is assumed for every call where it is given: that is how another account is read.
+    `role_arn` is assumed for every call where it is given: that is how another account is read. Its credentials are
+    not renewed; making a client raises Unreachable where the role cannot be assumed.
     """
 
     def __init__(self, *, region: str, role_arn: str | None = None) -> None:
@@ -79,9 +82,10 @@ def _own_session() -> boto3.Session:
 
 
 def _assume(role_arn: str, region: str) -> boto3.Session:
-    credentials = boto3.client("sts", region_name=region, config=READING).assume_role(
-        RoleArn=role_arn, RoleSessionName="hikae"
-    )["Credentials"]
+    with reading(role_arn):
+        credentials = boto3.client("sts", region_name=region, config=READING).assume_role(
+            RoleArn=role_arn, RoleSessionName="hikae"
+        )["Credentials"]
     return boto3.Session(
         aws_access_key_id=credentials["AccessKeyId"],
         aws_secret_access_key=credentials["SecretAccessKey"],

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hikae.aws.errors import reading
-from hikae.domain.plan import PlanError, Problem, parse_plan
-from hikae.ports import BrokenPlan, NotFound, Plans, Refused
+from hikae.domain.plan import MAX_BYTES, PlanError, Problem, parse_plan
+from hikae.ports import BrokenPlan, NotFound, Plans, PortError, Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -61,12 +61,17 @@ class S3PlanStore:
         readable, broken = [], []
         for key in list_keys(self._client, self._bucket, PLANS):
             try:
-                plan = parse_plan(read_text(self._client, self._bucket, key))
+                plan = parse_plan(read_text(self._client, self._bucket, key, most=MAX_BYTES + 1))
             except PlanError as error:
                 broken.append(BrokenPlan(key=key, problems=error.problems))
                 continue
             except NotFound:
                 continue  # deleted since it was listed
+            except PortError as error:
+                # Nobody may fetch this one; the others are carried out all the same.
+                problem = Problem(path="", message=f"it cannot be fetched: {error}")
+                broken.append(BrokenPlan(key=key, problems=(problem,)))
+                continue
             if key != f"{PLANS}{plan.name}{SUFFIX}":
                 problem = Problem(path="plan", message=f"is {plan.name!r}, the file is {key}; they must agree")
                 broken.append(BrokenPlan(key=key, problems=(problem,)))
@@ -87,12 +92,14 @@ def list_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
                 yield entry["Key"]
 
 
-def read_text(client: "S3Client", bucket: str, key: str) -> str:
-    """The object as text; what is not UTF-8 becomes replacement characters, which no parser here takes.
+def read_text(client: "S3Client", bucket: str, key: str, *, most: int | None = None) -> str:
+    """The object as text, no more than `most` bytes of it.
+
+    What is not UTF-8 becomes replacement characters, which no parser here takes.
 
     Raises:
         NotFound: there is no such object.
         Unreachable: the bucket does not answer.
     """
     with reading(f"{key} in {bucket}"):
-        return client.get_object(Bucket=bucket, Key=key)["Body"].read().decode(errors="replace")
+        return client.get_object(Bucket=bucket, Key=key)["Body"].read(most).decode(errors="replace")

@@ -402,13 +402,14 @@ def _image(described: Mapping[str, Any]) -> Image:
         name=described.get("Name", ""),
         state=described["State"],
         state_message=described.get("StateReason", {}).get("Message", ""),
-        created_at=parse_time(described["CreationDate"]),
+        created_at=parse_time(described["CreationDate"]) if described.get("CreationDate") else None,
         snapshots=tuple(
             SnapshotId(mapping["Ebs"]["SnapshotId"])
             for mapping in described.get("BlockDeviceMappings", [])
             if mapping.get("Ebs", {}).get("SnapshotId")
         ),
         tags=_tags(described),
+        is_copy=COPY_OF in _tags(described) or bool(described.get("SourceImageId")),
     )
 
 

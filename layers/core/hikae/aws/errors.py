@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from hikae.ports import Ambiguous, InUse, LimitReached, NotFound, PortError, Refused, Throttled, Unreachable
 
@@ -25,7 +31,6 @@ LIMITED = frozenset(
         "PendingSnapshotLimitExceeded",
         "ResourceLimitExceeded",
         "SnapshotCreationPerVolumeRateExceeded",
-        "SnapshotLimitExceeded",
     }
 )
 IN_USE = frozenset({"InvalidSnapshot.InUse"})
@@ -37,6 +42,11 @@ _SERVER_ERROR = 500
 
 def translate(error: ClientError | BotoCoreError, resource: str) -> PortError:
     """The port's error for what a mutating call raised."""
+    if isinstance(error, EndpointConnectionError):
+        # There was no connection to send it over.
+        return Throttled(str(error), code=type(error).__name__, resource=resource)
+    if isinstance(error, (NoCredentialsError, ParamValidationError)):
+        return Refused(str(error), code=type(error).__name__, resource=resource)
     if isinstance(error, BotoCoreError):
         # The connection broke or timed out: the request may have arrived.
         return Ambiguous(str(error), code=type(error).__name__, resource=resource)

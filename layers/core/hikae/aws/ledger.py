@@ -22,25 +22,27 @@ class DynamoSlotLedger:
         self._client = client
         self._table = table
 
-    def last(self, plan: str, rule: str) -> datetime | None:
+    def last(self, plan: str, rule: str, *, schedule: str) -> datetime | None:
         """See `ports.SlotLedger`."""
         answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": _slot_key(plan, rule)}})
         item = answer.get("Item")
-        return parse_time(item["slot"]["S"]) if item else None
+        return parse_time(item["slot"]["S"]) if item and item["schedule"]["S"] == schedule else None
 
-    def mark(self, plan: str, rule: str, slot: datetime, *, now: datetime) -> None:
-        """See `ports.SlotLedger`. An older slot never takes the place of a newer one."""
+    def mark(self, plan: str, rule: str, slot: datetime, *, schedule: str, now: datetime) -> None:
+        """See `ports.SlotLedger`. Of one schedule, an older slot never takes the place of a newer one."""
         try:
             self._client.put_item(
                 TableName=self._table,
                 Item={
                     "pk": {"S": _slot_key(plan, rule)},
                     "slot": {"S": format_time(slot)},
+                    "schedule": {"S": schedule},
                     "dispatched_at": {"S": format_time(now)},
                     "expires_at": {"N": str(int((now + _KEPT).timestamp()))},
                 },
-                ConditionExpression="attribute_not_exists(pk) OR slot < :slot",
-                ExpressionAttributeValues={":slot": {"S": format_time(slot)}},
+                ConditionExpression="attribute_not_exists(pk) OR slot < :slot OR #schedule <> :schedule",
+                ExpressionAttributeNames={"#schedule": "schedule"},
+                ExpressionAttributeValues={":slot": {"S": format_time(slot)}, ":schedule": {"S": schedule}},
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":

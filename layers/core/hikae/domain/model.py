@@ -70,15 +70,19 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An AMI as EC2 describes it; `snapshots` are those of its block device mapping."""
+    """An AMI as EC2 describes it; `snapshots` are those of its block device mapping.
+
+    EC2 does not promise a creation date; without one nobody knows the image's age.
+    """
 
     id: ImageId
     owner: AccountId
     name: str
     state: str
-    created_at: datetime
+    created_at: datetime | None
     snapshots: tuple[SnapshotId, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_copy: bool = False
     state_message: str = ""
 
 
@@ -231,7 +235,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclear:
-    """Something that carries hikae's tags and that hikae cannot account for; it is reported and never touched."""
+    """Something that carries hikae's tags and that hikae cannot account for; it is reported and never touched.
+
+    `copy_of` is what it says it is a copy of: that must not be copied again because of it.
+    """
 
     id: str
     reason: str
+    copy_of: str | None = None

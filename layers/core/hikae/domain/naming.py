@@ -160,12 +160,15 @@ def image_name(tags: PointTags) -> str:
     return name if tags.origin is None else f"{name}/copy/{tags.origin.attempt}"
 
 
-def copy_token(name: str, *, destination: Place) -> str:
-    """CopyImage's ClientToken, 64 characters at most: equal for every retry of the same copy.
+def copy_token(name: str, *, destination: Place, now: datetime) -> str:
+    """CopyImage's ClientToken, 64 characters at most: equal for every retry of the same copy within the hour.
+
+    Not for ever: EC2 answers a token that it knows with the image that it made then, also where somebody has
+    deregistered that image since. Against a second copy of the same name the name itself is the guard.
 
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
     """
-    return hashlib.sha256(f"{name}\n{destination}".encode()).hexdigest()
+    return hashlib.sha256(f"{name}\n{destination}\n{now.astimezone(UTC):%Y-%m-%dT%H}".encode()).hexdigest()
 
 
 def manifest_key(tags: PointTags) -> str:

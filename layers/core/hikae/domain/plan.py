@@ -176,8 +176,9 @@ class _Reader:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             message = f"not YAML: {error.problem or error.context}"
             raise PlanError((Problem(path="", message=message, line=line),)) from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise PlanError((Problem(path="", message=f"not YAML: {error}"),)) from error
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+            # PyYAML's constructors let all of these out, of `!!bool maybe` for one.
+            raise PlanError((Problem(path="", message=f"not YAML: {type(error).__name__}: {error}"),)) from error
 
     def _value(self, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
         self._nodes += 1

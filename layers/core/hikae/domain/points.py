@@ -23,9 +23,11 @@ from hikae.domain.model import (
     SnapshotId,
     Unclear,
 )
-from hikae.domain.naming import TagError, manifest_key, read_tags
+from hikae.domain.naming import COPY_OF, TagError, manifest_key, read_tags
 
 _R = TypeVar("_R", Snapshot, Image)
+
+_SetKey = tuple[str, int, datetime | None, bool]
 
 FAILED_SNAPSHOT = frozenset({"error"})
 FAILED_IMAGE = frozenset({"failed", "error", "invalid"})
@@ -86,10 +88,12 @@ def _read(
                     reason = f"belongs to installation {tags.identity.installation}"
                 elif isinstance(resource, Image) and tags.kind is not Kind.IMAGE:
                     reason = f"its tags say that it is a {tags.kind}"
+                elif isinstance(resource, Image) and resource.created_at is None:
+                    reason = "EC2 does not say when it was made"
         if reason is None:
             read.append((tags, resource))
         else:
-            unclear.append(Unclear(id=resource.id, reason=reason))
+            unclear.append(Unclear(id=resource.id, reason=reason, copy_of=resource.tags.get(COPY_OF)))
     return read
 
 
@@ -97,27 +101,39 @@ def _agreeing(
     tagged: Sequence[tuple[PointTags, Snapshot]],
 ) -> tuple[list[tuple[PointTags, Snapshot]], list[Unclear]]:
     """Only the snapshots whose sets agree about what they are; a point's id does not cover all of its tags."""
-    said: dict[tuple[str, int], set[tuple[Kind, int, Consistency]]] = defaultdict(set)
-    for tags, _ in tagged:
-        said[tags.point, tags.attempt].add((tags.kind, tags.members, tags.consistency))
-    agreeing = [(tags, snapshot) for tags, snapshot in tagged if len(said[tags.point, tags.attempt]) == 1]
+    said: dict[_SetKey, set[tuple[Kind, int, Consistency]]] = defaultdict(set)
+    for tags, snapshot in tagged:
+        said[_set_of(tags, snapshot)].add((tags.kind, tags.members, tags.consistency))
+    agreeing = [pair for pair in tagged if len(said[_set_of(*pair)]) == 1]
     unclear = [
-        Unclear(id=snapshot.id, reason=f"the snapshots of {tags.point} do not agree about what makes it complete")
+        Unclear(
+            id=snapshot.id,
+            reason=f"the snapshots of {tags.point} do not agree about what makes it complete",
+            copy_of=tags.origin.copy_of if tags.origin else None,
+        )
         for tags, snapshot in tagged
-        if len(said[tags.point, tags.attempt]) > 1
+        if len(said[_set_of(tags, snapshot)]) > 1
     ]
     return agreeing, unclear
+
+
+def _set_of(tags: PointTags, snapshot: Snapshot) -> _SetKey:
+    if tags.kind is Kind.IMAGE:
+        # An image says itself which snapshots are its own; theirs need not have started together.
+        return tags.point, tags.attempt, None, tags.origin is not None
+    source_time = tags.origin.source_time if tags.origin else snapshot.started_at
+    return tags.point, tags.attempt, source_time, tags.origin is not None
 
 
 def _snapshot_points(
     tagged: Sequence[tuple[PointTags, Snapshot]], manifests: Container[str]
 ) -> Iterable[RecoveryPoint]:
-    groups: dict[tuple[str, int, datetime, bool], list[tuple[PointTags, Snapshot]]] = defaultdict(list)
+    groups: dict[_SetKey, list[tuple[PointTags, Snapshot]]] = defaultdict(list)
     for tags, snapshot in tagged:
-        source_time = tags.origin.source_time if tags.origin else snapshot.started_at
-        groups[tags.point, tags.attempt, source_time, tags.origin is not None].append((tags, snapshot))
-    for (_, _, source_time, is_copy), group in groups.items():
-        first_tags = min(group, key=lambda pair: pair[1].id)[0]
+        groups[_set_of(tags, snapshot)].append((tags, snapshot))
+    for (_, _, _, is_copy), group in groups.items():
+        first_tags, first = min(group, key=lambda pair: pair[1].id)
+        source_time = first_tags.origin.source_time if first_tags.origin else first.started_at
         if is_copy:
             members, leftovers = _one_copy_each(group)
         else:
@@ -153,11 +169,11 @@ def _image_points(
 ) -> Iterable[RecoveryPoint]:
     groups: dict[tuple[str, int, datetime, bool], list[tuple[PointTags, Image]]] = defaultdict(list)
     for tags, image in tagged:
-        source_time = tags.origin.source_time if tags.origin else image.created_at
+        source_time = tags.origin.source_time if tags.origin else _created_at(image)
         # Two source images of one attempt would be two sets; their names forbid it, their times would tell.
         groups[tags.point, tags.attempt, source_time, tags.origin is not None].append((tags, image))
     for (_, _, source_time, _), group in groups.items():
-        group.sort(key=lambda pair: (_RANK.get(pair[1].state, _WORST), pair[1].created_at, pair[1].id))
+        group.sort(key=lambda pair: (_RANK.get(pair[1].state, _WORST), _created_at(pair[1]), pair[1].id))
         tags, image = group[0]
         members = tuple(snapshots[each] for each in image.snapshots if each in snapshots)
         state, reason = _state_of_image(image, members, tags, manifests)
@@ -170,6 +186,11 @@ def _image_points(
             image=image,
             leftovers=tuple(each for _, each in group[1:]),
         )
+
+
+def _created_at(image: Image) -> datetime:
+    assert image.created_at is not None, "an image without a date is unclear"
+    return image.created_at
 
 
 def _state_of_image(

@@ -39,6 +39,8 @@ def choose_instance(selection: Selection, rule: Rule, instance: Instance) -> Cho
     if instance.root_device_type != "ebs":
         reason = "its root device is an instance store, which EC2 can neither snapshot nor make an image of"
         return Unprotectable(resource=instance.id, reason=reason)
+    if not instance.block_devices and instance.state == "pending":
+        return None  # its volumes are not attached yet; the next tick sees them
     if not instance.block_devices:
         return Unprotectable(resource=instance.id, reason="it has no EBS volume")
     return Selected(resource=instance.id, kind=Kind.IMAGE if rule.protect == "image" else Kind.SNAPSHOT_SET)

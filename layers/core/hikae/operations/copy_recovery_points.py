@@ -4,7 +4,7 @@ Nothing that wakes it is believed. It compares what exists in both places, and s
 RPO at risk first, never more at a time than the limit allows, counting everybody's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -63,37 +63,53 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     *,
     installation: str,
     plans: PlanStore,
-    primaries: Iterable[SourceSite],
+    primaries: Mapping[Place, Callable[[], SourceSite]],
     holdings: Holdings,
     documents: Documents,
     copier: Copier,
     recent: RecentCopies,
     limits: CopyLimits,
     now: datetime,
+    observe: Callable[[Outcome], None] = lambda _: None,
 ) -> Copying:
-    """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other."""
+    """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other.
+
+    `observe` hears of every outcome when it comes about, so that a run which is cut short has said what it did.
+    """
     loaded = plans.load()
-    here = _catalogue(installation, holdings, documents)
+    policies = copy_policies(loaded, holdings.place)
+    here, manifests = _catalogue(installation, holdings, documents)
     # Where a primary site shares the Region, its points are sources, whatever else they look like.
     copies = [point for point in here.points if point.is_copy]
     outcomes: list[Outcome] = []
     sources: list[RecoveryPoint] = []
     unclear = list(here.unclear)
     sites: dict[Place, SourceSite] = {}
-    for site in primaries:
-        place = site.holdings.place
+    for place, connect in primaries.items():
         try:
-            found = _catalogue(installation, site.holdings, site.documents)
-            _pull_inventory(place, site.documents, documents)
+            site = connect()
+            found, _ = _catalogue(installation, site.holdings, site.documents)
         except PortError as error:
             outcomes.append(Outcome(resource=str(place), status=Status.FAILED, reason=f"cannot be read: {error}"))
             continue
+        outcomes.extend(_pull_inventory(place, site.documents, documents, holdings.place, policies.keys()))
         sites[place] = site
         sources.extend(point for point in found.points if not point.is_copy)
         unclear.extend(found.unclear)
-    decided = plan_replication(sources=sources, copies=copies, policies=copy_policies(loaded, holdings.place), now=now)
+    for outcome in outcomes:
+        observe(outcome)
+    decided = plan_replication(sources=sources, copies=copies, policies=policies, now=now)
     broker = _Broker(
-        holdings=holdings, documents=documents, copier=copier, recent=recent, limits=limits, copies=copies, now=now
+        holdings=holdings,
+        documents=documents,
+        copier=copier,
+        recent=recent,
+        limits=limits,
+        copies=copies,
+        unclear=here.unclear,
+        manifest_keys=manifests,
+        observe=observe,
+        now=now,
     )
     for point in decided.wanted:
         outcomes.extend(broker.copy(point, sites[point.tags.identity.place].documents))
@@ -120,26 +136,42 @@ def copy_policies(plans: Plans, place: Place) -> dict[tuple[str, str], CopyPolic
     return policies
 
 
-def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> Catalogue:
+def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> tuple[Catalogue, set[str]]:
+    """What a place holds, and the keys of its site's manifests."""
     # Points before manifests: a manifest is written before its point, so none of those found can lack one by timing.
     snapshots = list(holdings.snapshots(installation=installation))
     images = list(holdings.images(installation=installation))
-    return assemble(
-        place=holdings.place,
-        installation=installation,
-        snapshots=snapshots,
-        images=images,
-        manifests=set(documents.keys("manifests/")),
+    manifests = set(documents.keys("manifests/"))
+    catalogue = assemble(
+        place=holdings.place, installation=installation, snapshots=snapshots, images=images, manifests=manifests
     )
+    return catalogue, manifests
 
 
-def _pull_inventory(place: Place, source: Documents, destination: Documents) -> None:
+def _pull_inventory(
+    place: Place, source: Documents, destination: Documents, here: Place, policies: Collection[tuple[str, str]]
+) -> Iterable[Outcome]:
+    """Bring over what the primary says it protects, and name the rules that mean to copy here and that nobody knows.
+
+    An inventory that cannot be read is reported; it stops no copy, since points say themselves what they are.
+    """
     key = naming.inventory_key(place)
     try:
         document = source.read(key)
+        destination.write(key, document)
+        wanted = {
+            (str(row["plan"]), str(row["rule"]))
+            for row in document["resources"]
+            if row["unprotectable"] is None and here.region in row["destinations"]
+        }
     except NotFound:
         return  # a primary that has not ticked yet
-    destination.write(key, document)
+    except (PortError, KeyError, TypeError) as error:
+        yield Outcome(resource=f"{place} inventory", status=Status.FAILED, reason=f"it cannot be pulled: {error}")
+        return
+    for plan, rule in sorted(wanted - set(policies)):
+        reason = f"{place} wants its points copied here, and this site has no such plan and rule for {here.region}"
+        yield Outcome(resource=f"{plan}/{rule}", status=Status.FAILED, reason=reason)
 
 
 _FULL = "as many copies are in flight as are allowed"
@@ -155,7 +187,11 @@ class _Broker:
     recent: RecentCopies
     limits: CopyLimits
     copies: Sequence[RecoveryPoint]
+    unclear: Sequence[Unclear]
+    manifest_keys: Collection[str]
+    observe: Callable[[Outcome], None]
     now: datetime
+    _unclear_of: dict[str, Unclear] = field(default_factory=dict)
     _snapshots_of: dict[str, list[Snapshot]] = field(default_factory=dict)
     _images_of: dict[str, list[Image]] = field(default_factory=dict)
     _recent: set[str] = field(default_factory=set)
@@ -163,6 +199,7 @@ class _Broker:
     _images_in_flight: int = 0
 
     def __post_init__(self) -> None:
+        self._unclear_of = {unclear.copy_of: unclear for unclear in self.unclear if unclear.copy_of}
         for point in self.copies:
             members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
             for copy in (*members, *point.leftovers):
@@ -175,7 +212,7 @@ class _Broker:
                     self._snapshots_of.setdefault(origin, []).append(copy)
         self._recent = self.recent.started(now=self.now)
         pending_snapshots = [each for each in self.holdings.pending_snapshots() if each.is_copy]
-        pending_images = list(self.holdings.pending_images())
+        pending_images = [each for each in self.holdings.pending_images() if each.is_copy]
         # An image's copy brings pending snapshots of its own, which count against the images' limit, not this one.
         self._snapshots_in_flight = sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)
         self._images_in_flight = len(pending_images)
@@ -193,27 +230,39 @@ class _Broker:
         return self._snapshots_in_flight + self._images_in_flight
 
     def copy(self, point: RecoveryPoint, manifests: Documents) -> list[Outcome]:
-        """Start what is missing of one point's copy."""
-        missing = self._missing(point)
+        """Start what is missing of one point's copy: its manifest first, then its members."""
+        outcomes = []
+        for outcome in self._copy(point, manifests):
+            self.observe(outcome)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _copy(self, point: RecoveryPoint, manifests: Documents) -> Iterable[Outcome]:
         tasks: list[tuple[Snapshot | Image, int]] = []
-        outcomes: list[Outcome] = []
-        for member, attempt in missing:
-            if attempt > MAX_ATTEMPTS:
+        for member, attempt in self._missing(point):
+            unclear = self._unclear_of.get(member.id)
+            if unclear is not None:
+                # Copying again because of a copy that cannot be understood would go on without end.
+                reason = f"its copy {unclear.id} cannot be accounted for: {unclear.reason}"
+                yield _outcome(member, point, Status.FAILED, reason)
+            elif attempt > MAX_ATTEMPTS:
                 reason = f"{MAX_ATTEMPTS} attempts to copy it have failed: {self._last_message(member)}"
-                outcomes.append(_outcome(member, point, Status.FAILED, reason))
+                yield _outcome(member, point, Status.FAILED, reason)
             else:
                 tasks.append((member, attempt))
-        if not tasks:
-            return outcomes
-        full = [_outcome(member, point, Status.LATER, _FULL) for member, _ in tasks if self._is_full(member)]
-        if len(full) == len(tasks):
-            return [*outcomes, *full]
-        try:
-            self._pull_manifest(point, manifests)
-        except PortError as error:
-            reason = f"its manifest cannot be pulled: {error}"
-            return [*outcomes, *(_outcome(member, point, Status.FAILED, reason) for member, _ in tasks)]
-        return [*outcomes, *(self._start(member, attempt, point) for member, attempt in tasks)]
+        if tasks and all(self._is_full(member) for member, _ in tasks):
+            yield from (_outcome(member, point, Status.LATER, _FULL) for member, _ in tasks)
+            return
+        if naming.manifest_key(point.tags) not in self.manifest_keys:
+            try:
+                self._pull_manifest(point, manifests)
+            except PortError as error:
+                reason = f"its manifest cannot be pulled: {error}"
+                resource = point.tags.identity.resource
+                yield Outcome(resource=resource, status=Status.FAILED, reason=reason, point=point.tags.point)
+                return
+        for member, attempt in tasks:
+            yield self._start(member, attempt, point)
 
     def _missing(self, point: RecoveryPoint) -> Iterable[tuple[Snapshot | Image, int]]:
         """The members that no copy, finished or under way, stands for, each with the attempt that is due."""
@@ -267,7 +316,7 @@ class _Broker:
         description = f"hikae copy of {member.id} from {source.region}"
         if isinstance(member, Image):
             name = naming.image_name(tags)
-            token = naming.copy_token(name, destination=self.holdings.place)
+            token = naming.copy_token(name, destination=self.holdings.place, now=self.now)
             return self.copier.copy_image(
                 member.id, source, name=name, token=token, tags=written, description=description
             )

@@ -63,9 +63,6 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
 ) -> Outcome:
     point = naming.point_id(job.identity)
     outcome = Outcome(resource=job.identity.resource, status=Status.FAILED, point=point)
-    if now > job.deadline:
-        deadline = naming.format_time(job.deadline)
-        return replace(outcome, status=Status.MISSED, reason=f"its deadline {deadline} has passed")
     catalogue = assemble(
         place=holdings.place,
         installation=job.identity.installation,
@@ -73,10 +70,17 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
         images=holdings.images(point=point) if job.kind is Kind.IMAGE else (),
         manifests=Anything(),
     )
-    decision = next_attempt(catalogue.points, now=now)
+    for unclear in catalogue.unclear:
+        # Whatever it is, it was found by the point's id: making the point again could go on without end.
+        return replace(outcome, reason=f"{unclear.id} carries its id and cannot be accounted for: {unclear.reason}")
+    # A recovery site may share the Region; its copies are not this site's points.
+    decision = next_attempt([point for point in catalogue.points if not point.is_copy], now=now)
     if isinstance(decision, Adopt):
         ids = tuple(decision.point.resource_ids)
         return replace(outcome, status=Status.ADOPTED, reason=f"it is {decision.point.state}", created=ids)
+    if now > job.deadline:
+        deadline = naming.format_time(job.deadline)
+        return replace(outcome, status=Status.MISSED, reason=f"its deadline {deadline} has passed")
     if isinstance(decision, GiveUp):
         return replace(outcome, reason=decision.reason)
     try:

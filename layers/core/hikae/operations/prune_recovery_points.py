@@ -1,10 +1,10 @@
 """Prune: list, decide, act, report. One failed deletion never stops the others."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hikae.domain.model import Image, Place, RecoveryPoint, Region, SiteRole, Unclear, Verdict
+from hikae.domain.model import Image, Place, PointState, RecoveryPoint, Region, SiteRole, Unclear, Verdict
 from hikae.domain.naming import manifest_key
 from hikae.domain.points import assemble
 from hikae.domain.pruning import Deletion, KeepPolicy, Surroundings, plan_pruning
@@ -52,10 +52,12 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     destinations: Callable[[Region], Holdings],
     cap: int,
     dry_run: bool = False,
+    observe: Callable[[Outcome], None] = lambda _: None,
 ) -> Pruned:
     """Delete what this site's plans do not keep and nothing else needs, at most `cap` deletions.
 
-    `destinations` gives access to a recovery Region, to see which copies are complete there.
+    `destinations` gives access to a recovery Region, to see which copies are complete there. `observe` hears of every
+    outcome when it comes about, so that a run which is cut short has said what it deleted.
     """
     loaded = plans.load()
     snapshots = list(holdings.snapshots(installation=installation))
@@ -78,10 +80,17 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         cap=cap,
     )
     outcomes: list[Outcome] = []
+    for outcome in _failed_points(points):
+        observe(outcome)
+        outcomes.append(outcome)
     if not dry_run:
         for deletion in pruning.deletions:
-            outcomes.extend(_delete(deletion, remover))
-        outcomes.extend(_delete_manifests(points, outcomes, documents))
+            for outcome in _delete(deletion, remover):
+                observe(outcome)
+                outcomes.append(outcome)
+        for outcome in _delete_manifests(points, tuple(outcomes), documents):
+            observe(outcome)
+            outcomes.append(outcome)
     return Pruned(
         verdicts=pruning.verdicts,
         outcomes=tuple(outcomes),
@@ -152,6 +161,22 @@ def _references(images: Iterable[Image], fleet: Fleet) -> Mapping[str, frozenset
         if instance.state not in _GONE:
             references[instance.image_id].add(instance.id)
     return {resource: frozenset(referrers) for resource, referrers in references.items()}
+
+
+def _failed_points(points: Sequence[RecoveryPoint]) -> Iterable[Outcome]:
+    """The points that EC2 has failed to make and that no later attempt replaced: their slot may be long over.
+
+    Copies that failed are the broker's: it makes them again, and reports those that it has given up.
+    """
+    replaced = {point.tags.point for point in points if point.state in (PointState.COMPLETE, PointState.PENDING)}
+    for point in points:
+        if point.state is PointState.FAILED and not point.is_copy and point.tags.point not in replaced:
+            yield Outcome(
+                resource=point.tags.identity.resource,
+                status=Status.FAILED,
+                reason=f"EC2 failed to make its recovery point: {point.reason}",
+                point=point.tags.point,
+            )
 
 
 def _delete(deletion: Deletion, remover: Remover) -> Iterable[Outcome]:

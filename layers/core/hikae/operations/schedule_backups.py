@@ -136,8 +136,14 @@ def _dispatch(  # noqa: PLR0913 - one keyword per port
     jobs: list[Job] = []
     there: set[str] = set()
     missed: list[datetime] = []
+    last = ledger.last(plan.name, rule.name, schedule=rule.schedule)
+    if due is None and last is not None:
+        # Told when its window has closed, not only when the next slot is due, which may be a month later.
+        closed = schedule.slots(rule.schedule, timezone=plan.timezone, after=last, until=now - rule.start_window)
+        missed = list(closed)
+        if missed:
+            ledger.mark(plan.name, rule.name, missed[-1], schedule=rule.schedule, now=now)
     if due is not None:
-        last = ledger.last(plan.name, rule.name)
         missed = schedule.missed(rule.schedule, timezone=plan.timezone, last=last, newest=due.slot)
         there = _points_of_slot(due.slot, installation=installation, rule=rule, holdings=holdings)
         candidates = _jobs(plan, rule, due, selected, installation=installation, place=holdings.place)
@@ -145,7 +151,7 @@ def _dispatch(  # noqa: PLR0913 - one keyword per port
         for kind, queue in queues.items():
             queue.send([job for job in jobs if job.kind is kind])
         if last is None or last < due.slot:
-            ledger.mark(plan.name, rule.name, due.slot, now=now)
+            ledger.mark(plan.name, rule.name, due.slot, schedule=rule.schedule, now=now)
     return RuleOutcome(
         plan=plan.name,
         rule=rule.name,

@@ -1,7 +1,8 @@
 """What the handlers share: the time of an invocation, and the batches of a job queue."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hikae.domain.jobs import read_job
@@ -47,6 +48,34 @@ def flag_of(event: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise EventError(f"{name} is {value!r}; either true or false")
     return value
+
+
+class Looks:
+    """Since when wake-ups are news to this process: what was sent earlier, its last complete look has answered."""
+
+    def __init__(self) -> None:
+        self._answered_until: datetime | None = None
+
+    def has_answered(self, event: Mapping[str, Any]) -> bool:
+        """Whether all wake-ups of an SQS batch were sent before the last look: a backlog is one look's worth."""
+        records = event.get("Records", [])
+        if self._answered_until is None or not records:
+            return False
+        sent = [int(record.get("attributes", {}).get("SentTimestamp", -1)) for record in records]
+        return all(0 <= moment < self._answered_until.timestamp() * 1000 for moment in sent)
+
+    def remember(self, began_at: datetime) -> None:
+        """A look that began then has ended well. EC2 may have shown it what was true a little earlier."""
+        self._answered_until = began_at - _EVENT_BEFORE_STATE
+
+
+_EVENT_BEFORE_STATE = timedelta(minutes=1)
+
+
+@lru_cache(maxsize=1)
+def get_looks() -> Looks:
+    """The looks of this process."""
+    return Looks()
 
 
 def carry_out_jobs(event: dict[str, Any], context: "LambdaContext", settings: "Settings") -> dict[str, Any]:

@@ -8,22 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 from hikae.domain.model import Job
 from hikae.domain.naming import point_id
-from hikae.ports import Outcome, Status
+from hikae.domain.points import CONSISTENCY_DELAY
+from hikae.ports import Ambiguous, Outcome, Status
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_LIFE_SECONDS = 60
-"""How long a finished job's answer stands in for the job itself: less than a queue's visibility timeout."""
+_LIFE_SECONDS = int(CONSISTENCY_DELAY.total_seconds())
+"""How long a lock outlives a creating call: until EC2 can be believed about what the call made."""
+
+
+class _NothingCreatedError(Exception):
+    """Carries an outcome out of the lock without leaving it locked."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
 
 
 def locked(
     carry_out: Callable[[Job], Outcome], *, table: str, client: Any, context: "LambdaContext"
 ) -> Callable[[Job], Outcome]:
-    """`carry_out`, but never twice at a time for one point.
+    """`carry_out`, but never twice at a time for one point, nor again while EC2 may not show yet what it created.
 
-    The result raises IdempotencyAlreadyInProgressError while another worker holds the point; the message then comes
-    back later, like one that was throttled. An exception of `carry_out` frees the point at once.
+    The result raises IdempotencyAlreadyInProgressError while another worker holds the point, and Ambiguous while nobody
+    can know whether it was created; the message then comes back later, like one that was throttled. Any other exception
+    and every outcome that created nothing frees the point at once.
     """
     from aws_lambda_powertools.utilities.idempotency import (  # noqa: PLC0415 - it imports boto3
         DynamoDBPersistenceLayer,
@@ -44,7 +54,12 @@ def locked(
             key_prefix="lock",
         )
         def once(*, point: str) -> dict[str, Any]:
-            outcome = carry_out(job)
+            try:
+                outcome = carry_out(job)
+            except Ambiguous as error:
+                return {"point": point, "ambiguous": str(error)}
+            if not outcome.created or outcome.status is Status.ADOPTED:
+                raise _NothingCreatedError(outcome)
             return {
                 "resource": outcome.resource,
                 "status": outcome.status.value,
@@ -53,7 +68,12 @@ def locked(
                 "created": list(outcome.created),
             }
 
-        answer = once(point=point_id(job.identity))
+        try:
+            answer = once(point=point_id(job.identity))
+        except _NothingCreatedError as error:
+            return error.outcome
+        if "ambiguous" in answer:
+            raise Ambiguous(answer["ambiguous"], resource=job.identity.resource)
         return Outcome(
             resource=answer["resource"],
             status=Status(answer["status"]),

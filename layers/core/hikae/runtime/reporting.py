@@ -27,6 +27,9 @@ UNREADABLE_PLANS = "UnreadablePlans"
 UNPROTECTABLE_RESOURCES = "UnprotectableResources"
 CAPPED_DELETIONS = "CappedDeletions"
 
+_SHOWN = 100
+"""The most missed slots of a rule that an answer lists, the newest ones; the metric counts all."""
+
 
 @lru_cache(maxsize=1)
 def get_logger() -> Logger:
@@ -38,8 +41,15 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
     """Report a run of schedule_backups."""
     log = get_logger()
     for rule in tick.rules:
-        for slot in rule.missed:
-            log.error("slot missed", plan=rule.plan, rule=rule.rule, slot=format_time(slot))
+        if rule.missed:
+            log.error(
+                "slots missed",
+                plan=rule.plan,
+                rule=rule.rule,
+                missed=len(rule.missed),
+                first=format_time(rule.missed[0]),
+                last=format_time(rule.missed[-1]),
+            )
     unprotectable = [outcome for rule in tick.rules for outcome in rule.unprotectable]
     _log_outcomes((*unprotectable, *tick.failures))
     _log_broken(tick.broken_plans)
@@ -61,7 +71,7 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
                 "slot": format_time(rule.slot) if rule.slot else None,
                 "jobs_sent": rule.jobs_sent,
                 "points_there": rule.points_there,
-                "missed": [format_time(slot) for slot in rule.missed],
+                "missed": [format_time(slot) for slot in rule.missed[-_SHOWN:]],
                 "unprotectable": _by_reason(rule.unprotectable),
             }
             for rule in tick.rules
@@ -86,8 +96,7 @@ def report_jobs(outcomes: Sequence[Outcome], *, errors: int) -> None:
 
 
 def report_copying(copying: "Copying") -> dict[str, Any]:
-    """Report a run of copy_recovery_points."""
-    _log_outcomes(copying.outcomes)
+    """Report a run of copy_recovery_points; its outcomes were logged one by one, by `log_outcome`."""
     _log_unclear(copying.unclear)
     _log_broken(copying.broken_plans)
     _log_verdicts(copying.verdicts, Action.COPY)
@@ -96,6 +105,7 @@ def report_copying(copying: "Copying") -> dict[str, Any]:
             FAILED_RESOURCES: sum(outcome.is_failure for outcome in copying.outcomes),
             UNREADABLE_PLANS: len(copying.broken_plans),
             "CopiesStarted": sum(outcome.status is Status.CREATED for outcome in copying.outcomes),
+            "CopiesLater": sum(outcome.status is Status.LATER for outcome in copying.outcomes),
             "CopiesInFlight": copying.in_flight,
             "CopiesWanted": copying.wanted,
         }
@@ -113,9 +123,8 @@ def report_copying(copying: "Copying") -> dict[str, Any]:
 
 
 def report_pruning(pruned: "Pruned") -> dict[str, Any]:
-    """Report a run of prune_recovery_points."""
+    """Report a run of prune_recovery_points; its outcomes were logged one by one, by `log_outcome`."""
     log = get_logger()
-    _log_outcomes(pruned.outcomes)
     _log_unclear(pruned.unclear)
     _log_broken(pruned.broken_plans)
     _log_verdicts(pruned.verdicts, Action.EXPIRE)
@@ -147,17 +156,24 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
     return summary
 
 
-def _log_outcomes(outcomes: Iterable[Outcome]) -> None:
+def log_outcome(outcome: Outcome) -> None:
+    """Log what became of one item, at once."""
     log = get_logger()
+    # Hundreds may have to wait for a free place, in every run: that is no news.
+    quiet = log.debug if outcome.status is Status.LATER else log.info
+    write = log.error if outcome.is_failure else quiet
+    write(
+        outcome.status.value,
+        resource=outcome.resource,
+        point=outcome.point,
+        reason=outcome.reason,
+        ids=list(outcome.created),
+    )
+
+
+def _log_outcomes(outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
-        write = log.error if outcome.is_failure else log.info
-        write(
-            outcome.status.value,
-            resource=outcome.resource,
-            point=outcome.point,
-            reason=outcome.reason,
-            ids=list(outcome.created),
-        )
+        log_outcome(outcome)
 
 
 def _log_verdicts(verdicts: "Iterable[Verdict]", acting: Action) -> None:

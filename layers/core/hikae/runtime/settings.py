@@ -30,7 +30,7 @@ class Settings:
     source_role_arns: Mapping[AccountId, str]
     snapshot_copy_limit: int = 20
     image_copy_limit: int = 50
-    deletion_cap: int = 200
+    deletion_cap: int = 2000
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -53,7 +53,7 @@ class Settings:
             source_role_arns=reader.read("HIKAE_SOURCE_ROLE_ARNS", _roles, {}, default=""),
             snapshot_copy_limit=reader.read("HIKAE_SNAPSHOT_COPY_LIMIT", _count, 20, default="20"),
             image_copy_limit=reader.read("HIKAE_IMAGE_COPY_LIMIT", _count, 50, default="50"),
-            deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 200, default="200"),
+            deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 2000, default="2000"),
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))

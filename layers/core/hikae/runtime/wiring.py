@@ -5,7 +5,7 @@ Clients are made once per process and first when they are needed; nothing is mad
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from hikae.domain.model import Job, Kind, Place, Region, SiteRole
@@ -27,11 +27,11 @@ def load_settings() -> Settings:
 
 
 @lru_cache(maxsize=8)
-def clients_for(region: Region, role_arn: str | None = None) -> "Clients":
-    """The boto3 clients of this process for one Region, under a role where one is to be assumed."""
+def clients_for(region: Region) -> "Clients":
+    """The boto3 clients of this process for one Region."""
     from hikae.aws.clients import Clients  # noqa: PLC0415 - boto3 is the most expensive import there is
 
-    return Clients(region=region, role_arn=role_arn)
+    return Clients(region=region)
 
 
 def tick(settings: Settings, *, now: datetime) -> "Tick":
@@ -79,8 +79,8 @@ def protector(settings: Settings, *, now: datetime) -> Callable[[Job], Outcome]:
     return protect
 
 
-def broker(settings: Settings, *, now: datetime) -> "Copying":
-    """Run copy_recovery_points for this site."""
+def broker(settings: Settings, *, now: datetime, observe: Callable[[Outcome], None] = lambda _: None) -> "Copying":
+    """Run copy_recovery_points for this site; `observe` hears of each outcome at once."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Copier, Ec2Holdings  # noqa: PLC0415
     from hikae.aws.ledger import DynamoRecentCopies  # noqa: PLC0415
@@ -92,22 +92,26 @@ def broker(settings: Settings, *, now: datetime) -> "Copying":
     return copy_recovery_points(
         installation=settings.installation,
         plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
-        primaries=[_source_site(settings, primary) for primary in settings.primaries],
+        primaries={primary: partial(_source_site, settings, primary) for primary in settings.primaries},
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
         copier=Ec2Copier(clients.creating_ec2(), key_arn=settings.copy_key_arn),
         recent=DynamoRecentCopies(clients.dynamodb(), table=settings.table),
         limits=CopyLimits(snapshots=settings.snapshot_copy_limit, images=settings.image_copy_limit),
         now=now,
+        observe=observe,
     )
 
 
 def _source_site(settings: Settings, primary: Place) -> "SourceSite":
-    from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
+    from hikae.aws.clients import Clients  # noqa: PLC0415 - as above
+    from hikae.aws.documents import S3Documents  # noqa: PLC0415
     from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
     from hikae.operations.copy_recovery_points import SourceSite  # noqa: PLC0415
 
-    clients = clients_for(primary.region, settings.source_role_arns.get(primary.account))
+    role_arn = settings.source_role_arns.get(primary.account)
+    # A role's credentials end within the hour, the process may not: they are taken anew by every run.
+    clients = clients_for(primary.region) if role_arn is None else Clients(region=primary.region, role_arn=role_arn)
     bucket = bucket_name(installation=settings.installation, site=SiteRole.PRIMARY, place=primary)
     return SourceSite(
         holdings=Ec2Holdings(clients.reading_ec2(), place=primary),
@@ -115,8 +119,8 @@ def _source_site(settings: Settings, primary: Place) -> "SourceSite":
     )
 
 
-def pruner(settings: Settings, *, dry_run: bool) -> "Pruned":
-    """Run prune_recovery_points for this site."""
+def pruner(settings: Settings, *, dry_run: bool, observe: Callable[[Outcome], None] = lambda _: None) -> "Pruned":
+    """Run prune_recovery_points for this site; `observe` hears of each outcome at once."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings, Ec2Remover  # noqa: PLC0415
     from hikae.operations.prune_recovery_points import prune_recovery_points  # noqa: PLC0415
@@ -138,4 +142,5 @@ def pruner(settings: Settings, *, dry_run: bool) -> "Pruned":
         destinations=destination,
         cap=settings.deletion_cap,
         dry_run=dry_run,
+        observe=observe,
     )
