@@ -27,10 +27,11 @@ def test_reading_many_times_as_many_volumes_costs_as_much_for_each(twin):
         many = seconds_per_volume(twin, 4000, "us-west-2")
     finally:
         gc.enable()
-    assert many <= 1.5 * few
+    # The square would make it eight times as much; `make bench` holds it to one and a half, on a quiet machine.
+    assert many <= 3 * few
 
 
-def test_finding_one_resource_among_many_by_its_tags_takes_no_time(twin):
+def test_finding_one_resource_among_many_by_its_tags_takes_less_than_reading_them_all(twin):
     backend = twin.backend("us-east-1")
     for number in range(5000):
         backend.seed_snapshot(
@@ -38,9 +39,10 @@ def test_finding_one_resource_among_many_by_its_tags_takes_no_time(twin):
             volume_id="vol-0123456789abcdef0",
             tags={"point": str(number), **TAGS},
         )
+    ec2 = twin.client("ec2", "us-east-1")
     started_at = time.process_time()
-    found = twin.client("ec2", "us-east-1").describe_snapshots(
-        OwnerIds=["self"], Filters=[{"Name": "tag:point", "Values": ["4711"]}]
-    )["Snapshots"]
-    assert len(found) == 1
-    assert time.process_time() - started_at < 1
+    everything = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    read_at = time.process_time()
+    found = ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:point", "Values": ["4711"]}])["Snapshots"]
+    assert (len(everything), len(found)) == (5000, 1)
+    assert time.process_time() - read_at < (read_at - started_at) / 2
