@@ -229,3 +229,18 @@ def test_a_primary_that_cannot_be_asked_stops_no_other_and_is_named(installation
     run = installation.copy()
     assert [(run.outcomes[0].resource, run.outcomes[0].status)] == [("123456789012/eu-west-1", "failed")]
     assert [outcome.status for outcome in run.outcomes[1:]] == ["created", "created"]
+
+
+def test_a_copy_that_ec2_does_not_show_is_in_flight_until_ec2_can_be_believed(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    installation.copy()
+    # Deleted behind the broker's back, they look like copies that EC2 does not show yet.
+    ec2 = installation.twin.client("ec2", RECOVERY)
+    for snapshot in installation.snapshots(RECOVERY):
+        ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+    again = installation.copy()
+    assert (again.outcomes, again.wanted, again.in_flight) == ((), 1, 2)
+    installation.advance(minutes=11)
+    assert [outcome.status for outcome in installation.copy().outcomes] == ["created", "created"]
