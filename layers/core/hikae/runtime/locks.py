@@ -1,6 +1,7 @@
 """A short lock around one job, so that two workers do not carry it out at the same time.
 
-It is a Powertools idempotency record with a short life, not the truth: what exists is looked up in EC2 every time.
+It is a Powertools idempotency record with a short life, not the truth. It outlives a creating call only until EC2 can
+be believed about it; from then on, and after everything else, what exists is looked up in EC2.
 """
 
 from collections.abc import Callable
