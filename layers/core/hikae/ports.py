@@ -12,6 +12,7 @@ from hikae.domain.model import (
     Instance,
     Job,
     Place,
+    RecycleBinRule,
     ResourceId,
     Snapshot,
     SnapshotId,
@@ -86,6 +87,13 @@ class PlanStore(Protocol):
 
     def load(self) -> Plans:
         """All of them; one that cannot be read is among the broken ones."""
+
+    def past(self, plan: str) -> Iterator[Plan]:
+        """The versions of a plan that can be read, the newest first, also where it has been removed since.
+
+        Raises:
+            Unreachable: nobody knows them.
+        """
 
 
 class Fleet(Protocol):
@@ -198,6 +206,25 @@ class Remover(Protocol):
 
     def deregister_image(self, image: ImageId) -> Mapping[SnapshotId, str]:
         """Deregister an image with its snapshots; returns the snapshots that stay, each with the reason."""
+
+
+class Usage(Protocol):
+    """What in one place, apart from images and instances, keeps snapshots and images from going.
+
+    Every method raises Unreachable or Refused where it cannot tell: what cannot be asked counts as in use.
+    """
+
+    def references(self) -> Mapping[str, frozenset[str]]:
+        """By the id of a snapshot or image, who names it.
+
+        All versions of all launch templates, launch configurations, and Auto Scaling groups.
+        """
+
+    def locked_snapshots(self) -> Mapping[SnapshotId, str]:
+        """The snapshots that are locked, each with its lock in words."""
+
+    def recycle_bin_rules(self) -> tuple[RecycleBinRule, ...]:
+        """The Recycle Bin's retention rules for snapshots and images."""
 
 
 class Documents(Protocol):

@@ -80,7 +80,7 @@ def test_the_designs_first_example_says_all_this():
         timezone=ZoneInfo("Asia/Tokyo"),
         selection=Selection(
             resources=frozenset({"instance", "volume"}),
-            tags={"Backup": frozenset({"production"})},
+            tags=({"Backup": frozenset({"production"})},),
             exclude_tags={"Backup": frozenset({"off"})},
         ),
         rules=(
@@ -127,7 +127,7 @@ def test_a_tag_may_have_alternatives_and_every_retention_rule_may_be_given():
         "keep_within_monthly: 1y, keep_within_yearly: 75y}"
     )
     plan = parse_plan(changed("{keep_hourly: 24, keep_daily: 7}", retention, plan=text))
-    assert plan.selection.tags == {"Backup": frozenset({"production", "on"}), "Team": frozenset({""})}
+    assert plan.selection.tags == ({"Backup": frozenset({"production", "on"}), "Team": frozenset({""})},)
     assert plan.rules[0].retention == Policy(
         keep_last=KEEP_ALL,
         keep_hourly=1,

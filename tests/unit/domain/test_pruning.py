@@ -30,9 +30,7 @@ from tests.unit.domain.builders import (
 
 UTC = ZoneInfo("UTC")
 KEEP_ONE = KeepPolicy(retention=Policy(keep_last=1), timezone=UTC)
-WITH_COPIES = replace(
-    KEEP_ONE, copies=CopyPolicy(retention=Policy(keep_last=2), timezone=UTC), destination=RECOVERY.region
-)
+WITH_COPIES = replace(KEEP_ONE, copies={RECOVERY.region: CopyPolicy(retention=Policy(keep_last=2), timezone=UTC)})
 LONG_AGO = 24 * 365
 
 
@@ -349,8 +347,7 @@ policies = st.builds(
     KeepPolicy,
     retention=st.builds(Policy, keep_last=st.integers(1, 3), keep_hourly=st.integers(0, 3)),
     timezone=st.just(UTC),
-    copies=st.just(CopyPolicy(retention=Policy(keep_last=2), timezone=UTC)),
-    destination=st.sampled_from([None, RECOVERY.region]),
+    copies=st.sampled_from([{}, WITH_COPIES.copies]),
 )
 caps = st.sampled_from([0, 1, 3, 200])
 
@@ -371,7 +368,7 @@ def test_whatever_the_history_the_guards_hold(points, policy, cap, data):
             assert each.state is not PointState.PENDING
             assert HOLD not in each.snapshots[0].tags
             assert not referenced & {*each.resource_ids}
-            assert policy.destination is None or copies_at[RECOVERY.region] is not None
+            assert not policy.copies or copies_at[RECOVERY.region] is not None
     for resource in ("i-1", "i-2"):
         lineage = earliest_sets(each for each in points if each.tags.identity.resource == resource).values()
         assert not lineage or max(lineage, key=lambda each: (each.source_time, each.id)).id not in gone

@@ -66,13 +66,16 @@ class Snapshot:
     is_copy: bool = False
     state_message: str = ""
     encrypted: bool = False
+    tier: str = "standard"
+    size_gib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An AMI as EC2 describes it; `snapshots` are those of its block device mapping.
 
-    EC2 does not promise a creation date; without one nobody knows the image's age.
+    EC2 does not promise a creation date; without one nobody knows the image's age. `protection` is what EC2 says of
+    its deregistration protection, empty where it has none.
     """
 
     id: ImageId
@@ -84,6 +87,7 @@ class Image:
     tags: Mapping[str, str] = field(default_factory=dict)
     is_copy: bool = False
     state_message: str = ""
+    protection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,7 @@ class Instance:
     state: str
     image_id: str
     root_device_type: str
+    type: str = ""
     block_devices: tuple[BlockDevice, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -114,6 +119,22 @@ class Volume:
     state: str
     attached_to: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecycleBinRule:
+    """A retention rule of the Recycle Bin: what it says of resources of its type.
+
+    `tags` are pairs of which one must match, the value None matching all; without any the rule is of the whole Region,
+    and `exclude_tags` are the pairs that it leaves out. A rule may take half an hour to come into force:
+    https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin.html
+    """
+
+    id: str
+    resource_type: str
+    is_available: bool
+    tags: frozenset[tuple[str, str | None]] = frozenset()
+    exclude_tags: frozenset[tuple[str, str | None]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +174,24 @@ class PointTags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeExclusion:
+    """Which of an instance's volumes a rule leaves out: each that any of these names.
+
+    `tags` map a key to its alternatives; `boot` is the root volume, `data` every other one.
+    """
+
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    devices: frozenset[str] = frozenset()
+    boot: bool = False
+    data: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.tags or self.devices or self.boot or self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One (rule, slot, resource) to be carried out before its deadline."""
 
@@ -161,6 +200,7 @@ class Job:
     deadline: datetime
     consistency: Consistency = Consistency.CRASH
     reboot: bool = False
+    exclude_volumes: VolumeExclusion = field(default_factory=VolumeExclusion)
 
 
 class PointState(StrEnum):

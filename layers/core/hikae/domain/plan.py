@@ -16,7 +16,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from yaml.reader import ReaderError
 
-from hikae.domain.model import Consistency, Region
+from hikae.domain.model import Consistency, Region, VolumeExclusion
 from hikae.domain.retention import KEEP_ALL, Policy, Span
 
 VERSION: Final = 1
@@ -53,10 +53,13 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which resources a plan protects: all `tags` must match, none of `exclude_tags` may. Values are alternatives."""
+    """Which resources a plan protects.
+
+    One of `tags` must match, whole: all of its keys, each with one of its values. None of `exclude_tags` may.
+    """
 
     resources: frozenset[str]
-    tags: Mapping[str, frozenset[str]]
+    tags: tuple[Mapping[str, frozenset[str]], ...]
     exclude_tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -89,6 +92,7 @@ class Rule:
     retention: Policy
     copies: tuple[CopyRule, ...] = ()
     objectives: Objectives = field(default_factory=Objectives)
+    exclude_volumes: VolumeExclusion = field(default_factory=VolumeExclusion)
 
     def copy_to(self, region: Region) -> CopyRule | None:
         """What the rule says about copies in `region`; None where it sends none there."""
@@ -96,13 +100,40 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One question that a drill asks of what it recovered: `kind` as in the plan, `value` what goes with it."""
+
+    kind: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """How recovery is rehearsed: when, which instances together, in which order, and how it is proven.
+
+    `group_by` and `order` are tag keys, empty where none was given.
+    """
+
+    schedule: str
+    group_by: str = ""
+    order: str = ""
+    probes: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A document of the user's: selection and rules."""
+    """A document of the user's: selection, rules and drill.
+
+    `retire_after` is how old the newest point of a resource that is gone may grow before it is released; None: it is
+    kept for ever.
+    """
 
     name: str
     timezone: ZoneInfo
     selection: Selection
     rules: tuple[Rule, ...]
+    retire_after: timedelta | None = None
+    drill: Drill | None = None
 
     def rule(self, name: str) -> Rule | None:
         """The rule of this name."""
@@ -249,7 +280,7 @@ class _Reader:
             self.refuse(f"{path}.tags", "is empty; name at least one tag, or every resource would be selected")
         return Selection(
             resources=frozenset(resources or []),
-            tags=tags or {},
+            tags=(tags or {},),
             exclude_tags=self._tags(section, "exclude_tags", path) or {},
         )
 

@@ -5,10 +5,22 @@ Retention proposes, guards object, the cap limits. Every verdict names all its r
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from hikae.domain import retention
-from hikae.domain.model import Action, Image, Place, PointId, PointState, RecoveryPoint, ResourceId, Snapshot, Verdict
+from hikae.domain.model import (
+    Action,
+    Image,
+    Place,
+    PointId,
+    PointState,
+    RecoveryPoint,
+    Region,
+    ResourceId,
+    Snapshot,
+    Verdict,
+)
 from hikae.domain.naming import HOLD
 from hikae.domain.replication import CopyPolicy, Group, earliest_sets, grouped, judge_copies
 from hikae.domain.retention import Policy
@@ -16,12 +28,15 @@ from hikae.domain.retention import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepPolicy:
-    """What a site keeps of a rule's points; `copies` is what the rule's destination keeps, where it has one."""
+    """What a site keeps of a rule's points; `copies` is what each of the rule's destinations keeps, by its Region.
+
+    `retire_after` is how old the newest point of a resource that is gone may grow; None: for ever.
+    """
 
     retention: Policy
     timezone: ZoneInfo
-    copies: CopyPolicy | None = None
-    destination: str | None = None
+    copies: Mapping[Region, CopyPolicy] = field(default_factory=dict)
+    retire_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +147,17 @@ def _wanted(
     copies: Mapping[str, Mapping[Group, Sequence[RecoveryPoint]] | None],
 ) -> dict[str, str]:
     """The points of one group whose copy is wanted and not complete, with the reason; all, where nobody can tell."""
-    if policy is None or policy.copies is None or policy.destination is None:
-        return {}
-    there = copies.get(policy.destination)
-    if there is None:
-        reason = f"recovery Region {policy.destination} is unreachable, so its copy counts as not complete"
-        return {point.id: reason for point in members}
-    verdicts = judge_copies(policy.copies, sources=members, copies=there.get(group, ()))
-    reason = f"its copy to {policy.destination} is wanted and not complete"
-    return {verdict.id: reason for verdict in verdicts if verdict.action is Action.COPY}
+    wanted: dict[str, str] = {}
+    for region, destination in policy.copies.items() if policy else ():
+        there = copies.get(region)
+        if there is None:
+            reason = f"recovery Region {region} is unreachable, so its copy counts as not complete"
+            wanted.update({point.id: reason for point in members})
+            continue
+        verdicts = judge_copies(destination, sources=members, copies=there.get(group, ()))
+        reason = f"its copy to {region} is wanted and not complete"
+        wanted.update({verdict.id: reason for verdict in verdicts if verdict.action is Action.COPY})
+    return wanted
 
 
 def _objections(

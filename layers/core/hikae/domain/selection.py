@@ -58,6 +58,5 @@ def choose_volume(selection: Selection, rule: Rule, volume: Volume) -> Choice:
 
 
 def _is_named(selection: Selection, tags: Mapping[str, str]) -> bool:
-    return all(tags.get(key) in values for key, values in selection.tags.items()) and not any(
-        tags.get(key) in values for key, values in selection.exclude_tags.items()
-    )
+    is_chosen = any(all(tags.get(key) in values for key, values in wanted.items()) for wanted in selection.tags)
+    return is_chosen and not any(tags.get(key) in values for key, values in selection.exclude_tags.items())

@@ -110,13 +110,16 @@ def _policies(plans: Plans, site: SiteRole, place: Place) -> Callable[[str, str]
             return None
         if site is SiteRole.RECOVERY:
             copy = rule.copy_to(place.region)
-            return KeepPolicy(retention=copy.retention, timezone=plan.timezone) if copy else None
-        copies = None
-        destination = None
-        if rule.copies:
-            destination = rule.copies[0].region
-            copies = CopyPolicy(retention=rule.copies[0].retention, timezone=plan.timezone)
-        return KeepPolicy(retention=rule.retention, timezone=plan.timezone, copies=copies, destination=destination)
+            if copy is None:
+                return None
+            return KeepPolicy(retention=copy.retention, timezone=plan.timezone, retire_after=plan.retire_after)
+        copies = {
+            copy.region: CopyPolicy(retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo)
+            for copy in rule.copies
+        }
+        return KeepPolicy(
+            retention=rule.retention, timezone=plan.timezone, copies=copies, retire_after=plan.retire_after
+        )
 
     return policy_of
 
@@ -129,7 +132,7 @@ def _copies_at(
 ) -> tuple[dict[str, tuple[RecoveryPoint, ...] | None], list[str]]:
     """The copies that each recovery Region shows; None and the reason for one that does not answer."""
     rules = {(point.tags.identity.plan, point.tags.identity.rule) for point in points}
-    regions = {policy.destination for rule in rules if (policy := policy_of(*rule)) and policy.destination}
+    regions = {region for rule in rules if (policy := policy_of(*rule)) for region in policy.copies}
     copies: dict[str, tuple[RecoveryPoint, ...] | None] = {}
     unreachable = []
     for region in sorted(regions):
