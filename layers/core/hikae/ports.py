@@ -205,7 +205,7 @@ class Remover(Protocol):
         """Delete one snapshot."""
 
     def deregister_image(self, image: ImageId) -> Mapping[SnapshotId, str]:
-        """Deregister an image with its snapshots; returns the snapshots that stay, each with the reason."""
+        """Deregister an image with its snapshots; returns what became of each snapshot, `success` if it is gone."""
 
 
 class Usage(Protocol):

@@ -240,13 +240,39 @@ def test_an_image_that_says_it_is_a_snapshot_set_is_unclear():
     ]
 
 
-def test_snapshots_of_an_image_that_is_gone_are_unclear():
+def test_snapshots_of_an_image_that_is_gone_are_a_point_of_their_own_that_is_not_complete():
+    tags = tags_of(kind=Kind.IMAGE, members=2)
+    early, late = snapshot("b", tags, started_at=hours_ago(2)), snapshot("a", tags, started_at=hours_ago(1))
+    orphan = only(put_together(early, late))
+    assert (orphan.state, orphan.reason, orphan.image) == (PointState.INCOMPLETE, "its image is not there", None)
+    assert (orphan.source_time, orphan.resource_ids) == (hours_ago(2), ("snap-a", "snap-b"))
+    assert not orphan.lacks_manifest
+    copies = only(put_together(snapshot("c", copied(tags, of="ami-1", source_time=hours_ago(9))), place=RECOVERY))
+    assert (copies.state, copies.source_time, copies.is_copy) == (PointState.INCOMPLETE, hours_ago(9), True)
+
+
+def test_snapshots_whose_image_is_gone_are_pending_as_long_as_one_of_them_is():
+    tags = tags_of(kind=Kind.IMAGE, members=2)
+    assert only(put_together(snapshot("a", tags, state="pending"), snapshot("b", tags))).state is PointState.PENDING
+
+
+def test_snapshots_that_an_image_of_the_same_point_does_not_name_are_its_leftovers():
     tags = tags_of(kind=Kind.IMAGE, members=1)
-    catalogue = put_together(snapshot("a", tags))
-    assert catalogue.points == ()
-    assert [each.reason for each in catalogue.unclear] == [
-        f"it was made for an image of {tags.point}, which is not there"
-    ]
+    backing, other = snapshot("a", tags), snapshot("b", tags)
+    whole = only(put_together(backing, other, image("1", tags, snapshots=(backing.id,))))
+    assert whole.is_complete
+    assert [each.id for each in whole.leftovers] == ["snap-b"]
+
+
+def test_a_source_and_its_copy_in_one_region_are_no_leftovers_of_each_other():
+    tags = tags_of(kind=Kind.IMAGE, members=1)
+    backing, twin = snapshot("a", tags), snapshot("b", copied(tags, of="ami-1"))
+    source = image("1", tags, snapshots=(backing.id,))
+    pending = image("2", copied(tags, of="ami-1"), state="pending")
+    points = put_together(backing, twin, source, pending).points
+    assert {(each.is_copy, each.leftovers) for each in points} == {(False, ()), (True, ())}
+    alone = put_together(backing, twin, source).points
+    assert {(each.is_copy, each.reason) for each in alone} == {(False, ""), (True, "its image is not there")}
 
 
 def test_snapshots_of_an_image_that_does_not_show_them_yet_are_not_called_orphans():
@@ -274,6 +300,27 @@ def test_the_order_in_which_ec2_lists_does_not_matter(order):
         }
 
     assert shown(*(held[each] for each in order)) == shown(*held)
+
+
+def test_of_failed_copies_the_newest_attempt_stands_for_them_and_of_good_ones_the_earliest():
+    source = tags_of(members=1)
+    failed = [snapshot(f"{n}", copied(source, of="snap-a", attempt=n), state="error") for n in (2, 10, 1)]
+    assert only(put_together(*failed, place=RECOVERY)).resource_ids == ("snap-10",)
+    good = [
+        snapshot(f"{n}", copied(source, of="snap-a", attempt=n), started_at=NOW + timedelta(minutes=n)) for n in (2, 1)
+    ]
+    assert only(put_together(*failed, *good, place=RECOVERY)).resource_ids == ("snap-1",)
+    images = tags_of(kind=Kind.IMAGE, members=1)
+    both = [image(f"{n}", copied(images, of="ami-s", attempt=n), state="failed") for n in (1, 2)]
+    assert only(put_together(*both, place=RECOVERY)).resource_ids == ("ami-2",)
+
+
+def test_a_point_that_lacks_only_its_manifest_says_so():
+    tags = tags_of(members=2)
+    members = snapshot("a", tags), snapshot("b", tags)
+    assert only(put_together(*members, manifests=set())).lacks_manifest
+    assert not only(put_together(members[0], manifests=set())).lacks_manifest
+    assert not only(put_together(*members)).lacks_manifest
 
 
 # --- what is to be done for a job -------------------------------------------------------------------------------------

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain import retention
-from hikae.domain.model import Action, Kind, PointState, ResourceId, Verdict
+from hikae.domain.guards import Surroundings
+from hikae.domain.model import Action, Kind, PointState, ResourceId
 from hikae.domain.naming import HOLD
-from hikae.domain.pruning import KeepPolicy, Surroundings, plan_pruning
+from hikae.domain.pruning import DeletionLimits, KeepPolicy, plan_pruning
 from hikae.domain.replication import CopyPolicy, earliest_sets
 from hikae.domain.retention import Policy
 from tests.unit.domain.builders import (
     NOW,
+    PRIMARY,
     RECOVERY,
     copied,
     copy,
@@ -34,9 +35,13 @@ WITH_COPIES = replace(KEEP_ONE, copies={RECOVERY.region: CopyPolicy(retention=Po
 LONG_AGO = 24 * 365
 
 
-def prune(points, *, policy=KEEP_ONE, cap=200, **surroundings):
+def prune(points, *, policy=KEEP_ONE, cap=200, percent=100, now=NOW, **surroundings):
     return plan_pruning(
-        points=points, policy_of=lambda _plan, _rule: policy, surroundings=Surroundings(**surroundings), cap=cap
+        points=points,
+        policy_of=lambda _plan, _rule: policy,
+        surroundings=Surroundings(**surroundings),
+        limits=DeletionLimits(per_run=cap, lineage_percent=percent),
+        now=now,
     )
 
 
@@ -101,20 +106,6 @@ def test_incomplete_points_use_up_no_count():
     assert_kept(prune([*newer, old]), old, "last snapshot")
 
 
-def test_the_newest_of_a_resource_outlives_even_a_retention_that_expires_everything(monkeypatch):
-    """Retention keeps the newest of every rule; the guard must not rely on it."""
-
-    def expire_all(_policy, points, *, timezone):
-        return [Verdict(id=each.id, action=Action.EXPIRE, reasons=("no rule keeps it",)) for each in points]
-
-    monkeypatch.setattr(retention, "decide", expire_all)
-    older_of_this_rule, newest, of_another = point(hours_ago(2)), point(NOW), point(hours_ago(1), rule="nightly")
-    again = point(NOW + timedelta(minutes=5), slot=NOW, attempt=2)
-    pruning = prune([older_of_this_rule, newest, of_another, again])
-    assert_kept(pruning, newest, "newest complete point of its resource")
-    assert deleted(pruning) == {*older_of_this_rule.resource_ids, *of_another.resource_ids, *again.resource_ids}
-
-
 def test_a_source_whose_copy_is_wanted_and_not_complete_is_kept():
     newest, older = point(NOW), point(hours_ago(1))
     copies = [copy(newest), copy(older, state="pending")]
@@ -143,37 +134,6 @@ def test_a_recovery_region_that_cannot_be_asked_keeps_every_source(copies_at):
 def test_a_recovery_region_that_cannot_be_asked_is_nothing_to_a_rule_without_copies():
     pruning = prune([point(NOW), point(hours_ago(1))], copies_at={RECOVERY.region: None})
     assert len(pruning.deletions) == 1
-
-
-def test_a_hold_on_one_member_keeps_the_whole_set():
-    tags = tags_of(identity(slot=hours_ago(1)), members=2)
-    held = put_together(snapshot("a", tags), snapshot("b", tags, carried={HOLD: ""})).points[0]
-    assert_kept(prune([point(NOW), held]), held, "snap-b is on hold")
-
-
-def test_a_hold_on_an_image_or_on_one_of_its_snapshots_keeps_it():
-    for number, held_part in enumerate(("image", "snapshot"), start=1):
-        tags = tags_of(identity(slot=hours_ago(number)), kind=Kind.IMAGE, members=1)
-        backing = snapshot("a", tags, carried={HOLD: "case 7"} if held_part == "snapshot" else {})
-        whole = image("a", tags, snapshots=(backing.id,), carried={HOLD: "case 7"} if held_part == "image" else {})
-        held = put_together(backing, whole).points[0]
-        assert verdict_on(prune([point(NOW), held]), held.id).action is Action.KEEP
-
-
-def test_one_member_that_something_refers_to_keeps_the_whole_set_and_says_what_does():
-    tags = tags_of(identity(slot=hours_ago(1)), members=2)
-    used = put_together(snapshot("a", tags), snapshot("b", tags)).points[0]
-    pruning = prune([point(NOW), used], references={"snap-b": frozenset({"ami-9", "ami-8"})})
-    assert_kept(pruning, used, "snap-b is referenced by ami-8", "snap-b is referenced by ami-9")
-
-
-def test_an_image_that_an_instance_was_started_from_is_kept():
-    tags = tags_of(identity(slot=hours_ago(1)), kind=Kind.IMAGE, members=1)
-    backing = snapshot("a", tags)
-    used = put_together(backing, image("a", tags, snapshots=(backing.id,))).points[0]
-    references = {"ami-a": frozenset({"i-9"}), backing.id: frozenset({"ami-a", "ami-b"})}
-    pruning = prune([point(NOW), used], references=references)
-    assert_kept(pruning, used, "ami-a is referenced by i-9", f"{backing.id} is referenced by ami-b")
 
 
 def test_every_guard_that_keeps_a_point_is_named():
@@ -218,16 +178,121 @@ def test_the_cap_lets_the_oldest_go_first_and_names_itself_to_the_rest():
 
 
 def test_the_cap_never_splits_a_set():
+    tags = tags_of(identity(slot=hours_ago(2)), members=2)
+    single, later = point(hours_ago(3)), point(hours_ago(1))
+    whole = put_together(*(snapshot(name, tags) for name in "ab")).points[0]
+    pruning = prune([point(NOW), single, whole, later], cap=2)
+    assert deleted(pruning) == {*single.resource_ids}
+    for each in (whole, later):
+        assert_kept(pruning, each, "above this run's cap of 2 deletions (no rule keeps it)")
+    assert pruning.capped == 2
+
+
+def test_a_set_larger_than_the_cap_stays_and_the_others_do_not_wait_for_it():
     tags = tags_of(identity(slot=hours_ago(2)), members=3)
     whole = put_together(*(snapshot(name, tags) for name in "abc")).points[0]
     single = point(hours_ago(1))
     pruning = prune([point(NOW), single, whole], cap=2)
     assert deleted(pruning) == {*single.resource_ids}
-    assert_kept(pruning, whole, "above this run's cap of 2 deletions (no rule keeps it)")
+    assert_kept(pruning, whole, "needs 3 deletions, the cap of a run is 2 (no rule keeps it)")
+    assert deleted(prune([point(NOW), single, whole], cap=3)) == {"snap-a", "snap-b", "snap-c"}
 
 
 def test_a_cap_of_nothing_deletes_nothing():
     assert prune([point(NOW), point(hours_ago(1))], cap=0).deletions == ()
+
+
+# --- the share of a lineage -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("expired", "percent", "held_back"), [(3, 75, 0), (4, 75, 4), (1, 49, 1), (1, 50, 0)])
+def test_a_lineage_that_would_lose_more_than_its_share_loses_nothing(expired, percent, held_back):
+    points = [point(hours_ago(age)) for age in range(expired + 1)]
+    other = [point(hours_ago(age), resource=ResourceId("i-2")) for age in range(2)]
+    pruning = prune([*points, *other], percent=percent)
+    assert pruning.held_back == held_back + (percent < 50)
+    assert len(pruning.deletions) == (0 if held_back else expired) + (percent >= 50)
+
+
+def test_a_lineage_that_is_held_back_says_what_would_have_gone():
+    points = [point(hours_ago(age)) for age in range(5)]
+    pruning = prune(points, percent=75)
+    share = "4 of the 5 complete points of i-1 would go at once, more than 75 %"
+    for each in points[1:]:
+        assert_kept(pruning, each, f"{share} (no rule keeps it)")
+
+
+def test_duplicates_and_remains_are_no_history_and_go_all_the_same():
+    points = [point(hours_ago(age)) for age in range(5)]
+    again = point(hours_ago(1.5), slot=hours_ago(2), attempt=2)
+    failed = point(hours_ago(3), attempt=7, state="error")
+    pruning = prune([*points, again, failed], percent=75)
+    assert deleted(pruning) == {*again.resource_ids, *failed.resource_ids}
+    assert pruning.held_back == 4
+
+
+# --- resources that are gone ------------------------------------------------------------------------------------------
+
+DAYS = 24
+RETIRING = replace(KEEP_ONE, retention=Policy(keep_last=-1), retire_after=timedelta(days=30))
+GONE = {PRIMARY: frozenset({"i-2"})}
+
+
+def test_the_points_of_a_resource_that_is_gone_go_once_the_newest_is_older_than_retire_after():
+    points = [point(hours_ago(age * DAYS)) for age in (31, 32)]
+    pruning = prune(points, policy=RETIRING, percent=1, present=GONE)
+    assert deleted(pruning) == {name for each in points for name in each.resource_ids}
+    assert verdict_on(pruning, points[0].id).reasons == (
+        "i-1 is gone and its newest point is older than retire_after 30 days, 0:00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "newest", "present"),
+    [
+        pytest.param(replace(RETIRING, retire_after=None), 31, GONE, id="nothing was said about it"),
+        pytest.param(RETIRING, 30, GONE, id="the newest is young enough"),
+        pytest.param(RETIRING, 31, {PRIMARY: frozenset({"i-1"})}, id="the resource is there"),
+        pytest.param(RETIRING, 31, {}, id="nobody knows whether it is there"),
+        pytest.param(RETIRING, 31, {RECOVERY: frozenset()}, id="only another place was asked"),
+        pytest.param(None, 31, GONE, id="nobody knows the plan"),
+    ],
+)
+def test_they_stay_for_ever_otherwise(policy, newest, present):
+    points = [point(hours_ago(newest * DAYS)), point(hours_ago(40 * DAYS))]
+    assert prune(points, policy=policy, present=present).deletions == ()
+
+
+def test_a_hold_keeps_even_a_point_that_was_given_up():
+    held = point(hours_ago(31 * DAYS), carried={HOLD: ""})
+    assert_kept(prune([held], policy=RETIRING, present=GONE), held, f"{held.snapshots[0].id} is on hold")
+
+
+def test_the_newest_point_of_a_resource_that_is_gone_says_what_it_costs_and_for_how_long():
+    newest, older = (point(hours_ago(age), size_gib=size) for age, size in ((1, 40), (2, 30)))
+    costs = "i-1 is gone; its newest point, of volumes of 40 GiB, is kept"
+    never = f"{costs} for ever, as its plan has no retire_after"
+    assert_kept(prune([newest], policy=KEEP_ONE, present=GONE), newest, "last snapshot", never)
+    some = f"{costs} until 2026-12-22T09:00:00Z, by its plan's retire_after"
+    pruning = prune([newest, older], policy=RETIRING, present=GONE)
+    assert_kept(pruning, newest, "last snapshot", some)
+    assert_kept(pruning, older, "last snapshot")
+
+
+def test_a_copy_of_a_point_that_was_given_up_is_not_wanted_any_more():
+    policy = replace(RETIRING, copies=WITH_COPIES.copies)
+    old = point(hours_ago(31 * DAYS))
+    for copies_at in ({RECOVERY.region: []}, {}):
+        assert deleted(prune([old], policy=policy, present=GONE, copies_at=copies_at)) == {*old.resource_ids}
+        assert prune([old], policy=policy, copies_at=copies_at).deletions == ()
+
+
+def test_what_is_kept_by_a_plan_that_was_removed_says_so():
+    note = "by the last plan that had it"
+    newest, older = point(NOW), point(hours_ago(1))
+    pruning = prune([newest, older], policy=replace(KEEP_ONE, note=note))
+    assert_kept(pruning, newest, "last snapshot", note)
+    assert verdict_on(pruning, older.id).reasons == ("no rule keeps it", note)
 
 
 # --- duplicates, failures, remains, leftovers -------------------------------------------------------------------------
@@ -290,12 +355,63 @@ def test_copies_that_were_made_twice_go_once_their_point_is_complete():
     assert verdict_on(pruning, complete.id).action is Action.KEEP
 
 
-def test_leftovers_stay_while_their_point_is_not_complete():
+def test_a_leftover_that_may_be_good_stays_while_its_point_is_not_complete_and_a_failed_one_does_not():
     source = tags_of(members=2)
     first = snapshot("first", copied(source, of="snap-a"))
     failed = snapshot("failed", copied(source, of="snap-a"), state="error")
-    incomplete = put_together(first, failed, place=RECOVERY).points[0]
-    assert prune([incomplete]).deletions == ()
+    twice = snapshot("twice", copied(source, of="snap-a"), started_at=NOW + timedelta(hours=2))
+    incomplete = put_together(first, failed, twice, place=RECOVERY).points[0]
+    assert deleted(prune([incomplete])) == {"snap-failed"}
+
+
+def test_of_copies_that_all_failed_the_newest_stays_since_it_carries_the_number_of_attempts():
+    source = tags_of(members=1)
+    failed = [snapshot(f"{n}", copied(source, of="snap-a", attempt=n), state="error") for n in (1, 3, 2)]
+    hopeless = put_together(*failed, place=RECOVERY).points[0]
+    assert hopeless.state is PointState.FAILED
+    assert deleted(prune([hopeless])) == {"snap-1", "snap-2"}
+
+
+@pytest.mark.parametrize("surroundings", [{"unknown": ("nobody knows",)}, {"now": hours_ago(24 * 365)}])
+def test_a_leftover_stays_as_well_while_something_is_wrong_with_the_world(surroundings):
+    source = tags_of(members=1)
+    failed = snapshot("failed", copied(source, of="snap-a"), state="error")
+    whole = put_together(snapshot("good", copied(source, of="snap-a", attempt=2)), failed, place=RECOVERY).points[0]
+    assert deleted(prune([whole])) == {"snap-failed"}
+    assert prune([whole], **surroundings).deletions == ()
+
+
+@pytest.mark.parametrize(("younger", "goes"), [(24, False), (24.1, True)])
+def test_a_source_that_is_incomplete_goes_when_a_complete_one_is_more_than_a_day_younger(younger, goes):
+    keep_all = replace(KEEP_ONE, retention=Policy(keep_last=-1))
+    old = hours_ago(100)
+    half = put_together(snapshot("a", tags_of(identity(slot=old), members=2))).points[0]
+    other = point(old + timedelta(hours=younger), rule="nightly")
+    pruning = prune([half, other], policy=keep_all)
+    assert deleted(pruning) == ({"snap-a"} if goes else set())
+    if goes:
+        why = (
+            f"incomplete: 1 of 2 snapshots are there and completed; {other.id} is complete and more than a day younger"
+        )
+        assert verdict_on(pruning, half.id).reasons == (why,)
+
+
+def test_a_copy_that_is_incomplete_stays_as_long_as_it_may_still_be_completed():
+    keep_all = replace(KEEP_ONE, retention=Policy(keep_last=-1))
+    tags = tags_of(identity(slot=hours_ago(100)), members=2)
+    half = put_together(snapshot("b", copied(tags, of="snap-a")), place=RECOVERY).points[0]
+    assert prune([half, copy(point(NOW))], policy=keep_all).deletions == ()
+    assert deleted(prune([half, copy(point(NOW))])) == {"snap-b"}
+
+
+def test_snapshots_of_an_image_that_has_vanished_are_judged_like_any_other_remains():
+    tags = tags_of(identity(slot=hours_ago(100)), kind=Kind.IMAGE, members=1)
+    orphan = put_together(snapshot("a", tags)).points[0]
+    assert prune([orphan]).deletions == ()
+    assert deleted(prune([orphan, point(NOW)])) == {"snap-a"}
+    keep_all = replace(KEEP_ONE, retention=Policy(keep_last=-1))
+    assert deleted(prune([orphan, point(NOW)], policy=keep_all)) == {"snap-a"}
+    assert prune([orphan, point(NOW)], references={"snap-a": frozenset({"ami-9"})}).deletions == ()
 
 
 def test_leftovers_go_with_their_point():

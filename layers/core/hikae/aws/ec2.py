@@ -357,7 +357,6 @@ class Ec2Remover:
         return {
             SnapshotId(result.get("SnapshotId", "")): result.get("ReturnCode", "unknown")
             for result in answer.get("DeleteSnapshotResults", [])
-            if result.get("ReturnCode") != "success"
         }
 
 

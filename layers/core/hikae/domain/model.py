@@ -217,7 +217,8 @@ class RecoveryPoint:
     """A recovery point at one site, assembled from its snapshots or its image.
 
     `source_time` is when EC2 started the source, also for a copy. `leftovers` are copies of members that were made
-    again (failed ones) or made twice: they belong to the point and never count as its members.
+    again (failed ones) or made twice, or an image's snapshots that it does not name: they belong to the point and never
+    count as its members. With `lacks_manifest` all members are there and completed, and only the manifest is missing.
     """
 
     tags: PointTags
@@ -227,6 +228,7 @@ class RecoveryPoint:
     image: Image | None = None
     leftovers: tuple[Snapshot | Image, ...] = ()
     reason: str = ""
+    lacks_manifest: bool = False
 
     @property
     def id(self) -> str:

@@ -6,10 +6,10 @@ that a set's snapshots share their start time, a copy's own start time says noth
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from hikae.domain.model import (
     Consistency,
@@ -20,16 +20,18 @@ from hikae.domain.model import (
     PointTags,
     RecoveryPoint,
     Snapshot,
-    SnapshotId,
     Unclear,
 )
-from hikae.domain.naming import COPY_OF, TagError, manifest_key, read_tags
+from hikae.domain.naming import COPY_ATTEMPT, COPY_OF, TagError, manifest_key, read_tags
 
 _R = TypeVar("_R", Snapshot, Image)
 
 _SetKey = tuple[str, int, datetime | None, bool]
 
 FAILED_SNAPSHOT = frozenset({"error"})
+ORPHANED: Final = "its image is not there"
+"""The reason of a point that consists of an image's snapshots without the image."""
+
 FAILED_IMAGE = frozenset({"failed", "error", "invalid"})
 
 
@@ -60,12 +62,9 @@ def assemble(
     tagged_images = _read(images, place=place, installation=installation, unclear=unclear)
     tagged_snapshots, disagreeing = _agreeing(tagged_snapshots)
     unclear.extend(disagreeing)
-    by_id = {snapshot.id: snapshot for _, snapshot in tagged_snapshots}
-    points = [
-        *_snapshot_points([pair for pair in tagged_snapshots if pair[0].kind is not Kind.IMAGE], manifests),
-        *_image_points(tagged_images, by_id, manifests),
-    ]
-    unclear.extend(_orphans(tagged_snapshots, tagged_images))
+    of_sets = [pair for pair in tagged_snapshots if pair[0].kind is not Kind.IMAGE]
+    of_images = [pair for pair in tagged_snapshots if pair[0].kind is Kind.IMAGE]
+    points = [*_snapshot_points(of_sets, manifests), *_image_points(tagged_images, of_images, manifests)]
     points.sort(key=lambda point: (point.source_time, point.id), reverse=True)
     return Catalogue(place=place, points=tuple(points), unclear=tuple(unclear))
 
@@ -138,12 +137,13 @@ def _snapshot_points(
             members, leftovers = _one_copy_each(group)
         else:
             members, leftovers = tuple(sorted((snapshot for _, snapshot in group), key=lambda each: each.id)), ()
-        state, reason = _state_of_members(members, first_tags, manifests)
+        standing = _stand_of_members(members, first_tags, manifests)
         yield RecoveryPoint(
             tags=first_tags,
             source_time=source_time,
-            state=state,
-            reason=reason,
+            state=standing.state,
+            reason=standing.reason,
+            lacks_manifest=standing.lacks_manifest,
             snapshots=members,
             leftovers=leftovers,
         )
@@ -152,40 +152,77 @@ def _snapshot_points(
 def _one_copy_each(
     group: Sequence[tuple[PointTags, Snapshot]],
 ) -> tuple[tuple[Snapshot, ...], tuple[Snapshot, ...]]:
-    """For each source snapshot its best copy (completed before pending before failed, then the earliest)."""
+    """For each source snapshot its best copy: completed before pending before failed, of failed ones the newest."""
     by_source: dict[str, list[Snapshot]] = defaultdict(list)
     for tags, snapshot in group:
         by_source[tags.origin.copy_of if tags.origin else snapshot.id].append(snapshot)
     members, leftovers = [], []
     for copies in by_source.values():
-        copies.sort(key=lambda copy: (_RANK.get(copy.state, _WORST), copy.started_at, copy.id))
-        members.append(copies[0])
-        leftovers.extend(copies[1:])
+        best, *others = sorted(copies, key=lambda copy: (*_merit(copy), copy.started_at, copy.id))
+        members.append(best)
+        leftovers.extend(others)
     return tuple(sorted(members, key=lambda each: each.id)), tuple(leftovers)
 
 
+def _merit(copy: Snapshot | Image) -> tuple[int, int]:
+    """Lower is better; of failed copies the newest attempt counts, since its number says how many there were."""
+    rank = _RANK.get(copy.state, _WORST)
+    return rank, -int(copy.tags.get(COPY_ATTEMPT, "0")) if rank == _WORST else 0
+
+
 def _image_points(
-    tagged: Sequence[tuple[PointTags, Image]], snapshots: Mapping[SnapshotId, Snapshot], manifests: Container[str]
+    tagged: Sequence[tuple[PointTags, Image]],
+    tagged_snapshots: Sequence[tuple[PointTags, Snapshot]],
+    manifests: Container[str],
 ) -> Iterable[RecoveryPoint]:
     groups: dict[tuple[str, int, datetime, bool], list[tuple[PointTags, Image]]] = defaultdict(list)
     for tags, image in tagged:
         source_time = tags.origin.source_time if tags.origin else _created_at(image)
         # Two source images of one attempt would be two sets; their names forbid it, their times would tell.
         groups[tags.point, tags.attempt, source_time, tags.origin is not None].append((tags, image))
-    for (_, _, source_time, _), group in groups.items():
-        group.sort(key=lambda pair: (_RANK.get(pair[1].state, _WORST), _created_at(pair[1]), pair[1].id))
+    by_id = {snapshot.id: snapshot for _, snapshot in tagged_snapshots}
+    orphans = _orphans(tagged_snapshots, tagged)
+    for (point, attempt, source_time, is_copy), group in groups.items():
+        group.sort(key=lambda pair: (*_merit(pair[1]), _created_at(pair[1]), pair[1].id))
         tags, image = group[0]
-        members = tuple(snapshots[each] for each in image.snapshots if each in snapshots)
-        state, reason = _state_of_image(image, members, tags, manifests)
+        members = tuple(by_id[each] for each in image.snapshots if each in by_id)
+        standing = _stand_of_image(image, members, tags, manifests)
+        remains = [snapshot for _, snapshot in orphans.pop((point, attempt, is_copy), ())]
         yield RecoveryPoint(
             tags=tags,
             source_time=source_time,
-            state=state,
-            reason=reason,
+            state=standing.state,
+            reason=standing.reason,
+            lacks_manifest=standing.lacks_manifest,
             snapshots=members,
             image=image,
-            leftovers=tuple(each for _, each in group[1:]),
+            leftovers=(*(each for _, each in group[1:]), *remains),
         )
+    for pairs in orphans.values():
+        tags = pairs[0][0]
+        is_pending = any(snapshot.state == "pending" for _, snapshot in pairs)
+        yield RecoveryPoint(
+            tags=tags,
+            source_time=tags.origin.source_time if tags.origin else min(each.started_at for _, each in pairs),
+            state=PointState.PENDING if is_pending else PointState.INCOMPLETE,
+            reason=ORPHANED,
+            snapshots=tuple(sorted((snapshot for _, snapshot in pairs), key=lambda each: each.id)),
+        )
+
+
+def _orphans(
+    snapshots: Sequence[tuple[PointTags, Snapshot]], images: Sequence[tuple[PointTags, Image]]
+) -> dict[tuple[str, int, bool], list[tuple[PointTags, Snapshot]]]:
+    """Snapshots that were made for an image which is not there, by point, attempt, and whether they are copies."""
+    referenced = {snapshot for _, image in images for snapshot in image.snapshots}
+    # A pending image does not show its snapshots yet.
+    unfinished = {(tags.point, tags.attempt, tags.origin is not None) for tags, image in images if not image.snapshots}
+    orphans: dict[tuple[str, int, bool], list[tuple[PointTags, Snapshot]]] = defaultdict(list)
+    for tags, snapshot in snapshots:
+        key = (tags.point, tags.attempt, tags.origin is not None)
+        if snapshot.id not in referenced and key not in unfinished:
+            orphans[key].append((tags, snapshot))
+    return orphans
 
 
 def _created_at(image: Image) -> datetime:
@@ -193,46 +230,41 @@ def _created_at(image: Image) -> datetime:
     return image.created_at
 
 
-def _state_of_image(
+class _Standing(NamedTuple):
+    """How far a point is, and why it is no further."""
+
+    state: PointState
+    reason: str = ""
+    lacks_manifest: bool = False
+
+
+def _stand_of_image(
     image: Image, members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]
-) -> tuple[PointState, str]:
+) -> _Standing:
     if image.state in FAILED_IMAGE:
-        return PointState.FAILED, f"{image.id} is {image.state}: {image.state_message or 'EC2 gave no reason'}"
+        why = image.state_message or "EC2 gave no reason"
+        return _Standing(PointState.FAILED, f"{image.id} is {image.state}: {why}")
     if image.state == "pending":
-        return PointState.PENDING, f"{image.id} is pending"
+        return _Standing(PointState.PENDING, f"{image.id} is pending")
     if image.state != "available":
-        return PointState.INCOMPLETE, f"{image.id} is {image.state}"
-    return _state_of_members(members, tags, manifests)
+        return _Standing(PointState.INCOMPLETE, f"{image.id} is {image.state}")
+    return _stand_of_members(members, tags, manifests)
 
 
-def _state_of_members(
-    members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]
-) -> tuple[PointState, str]:
+def _stand_of_members(members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]) -> _Standing:
     failed = [each for each in members if each.state in FAILED_SNAPSHOT]
     if failed:
         why = failed[0].state_message or "EC2 gave no reason"
-        return PointState.FAILED, f"{failed[0].id} is {failed[0].state}: {why}"
+        return _Standing(PointState.FAILED, f"{failed[0].id} is {failed[0].state}: {why}")
     if any(each.state == "pending" for each in members):
-        return PointState.PENDING, f"{sum(each.state == 'pending' for each in members)} of {tags.members} are pending"
+        pending = sum(each.state == "pending" for each in members)
+        return _Standing(PointState.PENDING, f"{pending} of {tags.members} are pending")
     completed = sum(each.state == "completed" for each in members)
     if completed != tags.members:
-        return PointState.INCOMPLETE, f"{completed} of {tags.members} snapshots are there and completed"
+        return _Standing(PointState.INCOMPLETE, f"{completed} of {tags.members} snapshots are there and completed")
     if manifest_key(tags) not in manifests:
-        return PointState.INCOMPLETE, f"manifest {manifest_key(tags)} is missing"
-    return PointState.COMPLETE, ""
-
-
-def _orphans(
-    snapshots: Sequence[tuple[PointTags, Snapshot]], images: Sequence[tuple[PointTags, Image]]
-) -> Iterable[Unclear]:
-    """Snapshots that were made for an image which is not there."""
-    referenced = {snapshot for _, image in images for snapshot in image.snapshots}
-    # A pending image does not show its snapshots yet.
-    unfinished = {(tags.point, tags.attempt) for tags, image in images if not image.snapshots}
-    for tags, snapshot in snapshots:
-        if tags.kind is not Kind.IMAGE or snapshot.id in referenced or (tags.point, tags.attempt) in unfinished:
-            continue
-        yield Unclear(id=snapshot.id, reason=f"it was made for an image of {tags.point}, which is not there")
+        return _Standing(PointState.INCOMPLETE, f"manifest {manifest_key(tags)} is missing", lacks_manifest=True)
+    return _Standing(PointState.COMPLETE)
 
 
 _RANK = {"completed": 0, "available": 0, "pending": 1}

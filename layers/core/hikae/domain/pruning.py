@@ -1,54 +1,60 @@
-"""Which recovery points may go, and everything that keeps one: deletion fails closed.
+"""Which recovery points may go: retention proposes, guards object, limits hold back. Every verdict has all its reasons.
 
-Retention proposes, guards object, the cap limits. Every verdict names all its reasons.
+Ages are told by the points' own times and not by the clock, but for resources that are gone, where there is nothing
+else to go by.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from hikae.domain import retention
-from hikae.domain.model import (
-    Action,
-    Image,
-    Place,
-    PointId,
-    PointState,
-    RecoveryPoint,
-    Region,
-    ResourceId,
-    Snapshot,
-    Verdict,
+from hikae.domain.guards import (
+    Circumstances,
+    Lineage,
+    Surroundings,
+    lineage_of,
+    newest_of_lineages,
+    object_to_deleting,
+    object_to_touching,
 )
-from hikae.domain.naming import HOLD
+from hikae.domain.model import Action, Image, PointId, PointState, RecoveryPoint, Region, Snapshot, Verdict
+from hikae.domain.naming import format_time
+from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
 from hikae.domain.replication import CopyPolicy, Group, earliest_sets, grouped, judge_copies
 from hikae.domain.retention import Policy
+
+INCOMPLETE_AFTER: Final = timedelta(days=1)
+"""How much older than a complete point of its resource a set must be before it is given up for incomplete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepPolicy:
     """What a site keeps of a rule's points; `copies` is what each of the rule's destinations keeps, by its Region.
 
-    `retire_after` is how old the newest point of a resource that is gone may grow; None: for ever.
+    `retire_after` is how old the newest point of a resource that is gone may grow; None: for ever. `note` says where
+    the policy comes from, if not from a plan that is in force.
     """
 
     retention: Policy
     timezone: ZoneInfo
     copies: Mapping[Region, CopyPolicy] = field(default_factory=dict)
     retire_after: timedelta | None = None
+    note: str = ""
+
+
+PolicyOf = Callable[[str, str], KeepPolicy | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What else is true at the time of pruning, all of it reasons to keep.
+class DeletionLimits:
+    """How much one run may delete: calls in all, and per cent of the complete points of one lineage."""
 
-    `copies_at` holds the copies that each destination Region shows, None for one that could not be asked.
-    `references` says by the id of a snapshot or image which images or instances refer to it.
-    """
-
-    references: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    copies_at: Mapping[str, Sequence[RecoveryPoint] | None] = field(default_factory=dict)
+    per_run: int
+    lineage_percent: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,33 +73,44 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
-    """The verdict on every point, and what to delete in this run, oldest first."""
+    """The verdict on every point, and what to delete in this run, oldest first.
+
+    `capped` and `held_back` count what would go but for the limits: of the run, and of a lineage.
+    """
 
     verdicts: tuple[Verdict, ...]
     deletions: tuple[Deletion, ...]
     capped: int
+    held_back: int
 
 
 def plan_pruning(
     *,
     points: Sequence[RecoveryPoint],
-    policy_of: Callable[[str, str], KeepPolicy | None],
+    policy_of: PolicyOf,
     surroundings: Surroundings,
-    cap: int,
+    limits: DeletionLimits,
+    now: datetime,
 ) -> Pruning:
-    """Judge all points of one site. `cap` is the most EC2 deletions that this run may make; sets are never split."""
-    newest = _newest_of_lineages(points)
-    copies = {region: None if there is None else grouped(there) for region, there in surroundings.copies_at.items()}
+    """Judge all points of one site. Sets are never split, whatever the limits."""
+    newest = newest_of_lineages(points)
+    retired = _retired(points, newest, policy_of, surroundings, now)
+    circumstances = Circumstances(
+        now=now,
+        latest=max((point.source_time for point in points), default=None),
+        newest={lineage: point.id for lineage, point in newest.items()},
+        wanted=_wanted(points, policy_of, surroundings, now),
+        retired=frozenset(retired),
+        surroundings=surroundings,
+    )
     kept: list[Verdict] = []
     deletions: list[Deletion] = []
     for group, members in grouped(points).items():
-        policy = policy_of(group.plan, group.rule)
-        proposals = _propose(policy, group, members)
-        wanted = _wanted(policy, group, members, copies)
+        proposals = _propose(policy_of(group.plan, group.rule), group, members, newest)
         for point in members:
-            proposal = proposals[point.id]
+            proposal = retired.get(point.id, proposals[point.id])
             if proposal.action is Action.EXPIRE:
-                objections = tuple(_objections(point, newest=newest, wanted=wanted, surroundings=surroundings))
+                objections = object_to_deleting(point, circumstances)
                 if objections:
                     proposal = Verdict(id=point.id, action=Action.KEEP, reasons=objections)
             if proposal.action is Action.EXPIRE:
@@ -101,131 +118,212 @@ def plan_pruning(
                 whole = (*resources, *point.leftovers)
                 deletions.append(Deletion(verdict=proposal, point=point, resources=whole))
             else:
-                kept.append(proposal)
-                deletions.extend(_leftovers(point, surroundings))
-    return _cap(kept, deletions, cap)
+                kept.append(
+                    proposal if point.id in retired else _explain(proposal, point, newest, policy_of, surroundings)
+                )
+                deletions.extend(_leftovers(point, circumstances))
+    allowed, held_back = _hold_back(deletions, points, retired, limits.lineage_percent)
+    allowed, capped = _cap(allowed, limits.per_run)
+    return Pruning(
+        verdicts=(*kept, *(deletion.verdict for deletion in allowed), *held_back, *capped),
+        deletions=tuple(allowed),
+        capped=len(capped),
+        held_back=len(held_back),
+    )
 
 
-def _propose(policy: KeepPolicy | None, group: Group, members: Sequence[RecoveryPoint]) -> dict[str, Verdict]:
+def is_given_up(point: RecoveryPoint, *, retire_after: timedelta | None, is_gone: bool, now: datetime) -> bool:
+    """Whether `point` is of a resource that is gone, and older than the user wants to pay for."""
+    return is_gone and retire_after is not None and now - point.source_time > retire_after
+
+
+def _retired(
+    points: Iterable[RecoveryPoint],
+    newest: Mapping[Lineage, RecoveryPoint],
+    policy_of: PolicyOf,
+    surroundings: Surroundings,
+    now: datetime,
+) -> dict[str, Verdict]:
+    """The complete points of resources that are gone, whose newest point is older than their plan's `retire_after`."""
+    retired = {}
+    for point in points:
+        lineage = lineage_of(point)
+        policy = policy_of(point.tags.identity.plan, point.tags.identity.rule)
+        if policy is None or not point.is_complete or lineage not in newest:
+            continue
+        is_gone = surroundings.is_gone(lineage)
+        if is_given_up(newest[lineage], retire_after=policy.retire_after, is_gone=is_gone, now=now):
+            reason = f"{lineage.resource} is gone and its newest point is older than retire_after {policy.retire_after}"
+            retired[point.id] = Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
+    return retired
+
+
+def _wanted(
+    points: Iterable[RecoveryPoint], policy_of: PolicyOf, surroundings: Surroundings, now: datetime
+) -> dict[str, tuple[str, ...]]:
+    """The points whose copy is wanted and not complete, with the reasons; all of a rule, where nobody can tell."""
+    copies = {region: None if there is None else grouped(there) for region, there in surroundings.copies_at.items()}
+    wanted: dict[str, list[str]] = {}
+    for group, members in grouped(points).items():
+        policy = policy_of(group.plan, group.rule)
+        if policy is None:
+            continue
+        is_gone = surroundings.is_gone(Lineage(place=group.place, resource=group.resource))
+        sources = [
+            point
+            for point in members
+            if not is_given_up(point, retire_after=policy.retire_after, is_gone=is_gone, now=now)
+        ]
+        for region, destination in policy.copies.items():
+            there = copies.get(region)
+            if there is None:
+                reason = f"recovery Region {region} is unreachable, so its copy counts as not complete"
+                due = [point.id for point in sources]
+            else:
+                reason = f"its copy to {region} is wanted and not complete"
+                verdicts = judge_copies(destination, sources=sources, copies=there.get(group, ()))
+                due = [verdict.id for verdict in verdicts if verdict.action is Action.COPY]
+            for name in due:
+                wanted.setdefault(name, []).append(reason)
+    return {name: tuple(reasons) for name, reasons in wanted.items()}
+
+
+def _propose(
+    policy: KeepPolicy | None,
+    group: Group,
+    members: Sequence[RecoveryPoint],
+    newest: Mapping[Lineage, RecoveryPoint],
+) -> dict[str, Verdict]:
     """What retention says of one group's points, the incomplete ones and the duplicates included."""
     if policy is None:
         reason = f"this site has no readable plan {group.plan} with a rule {group.rule}"
         return {point.id: Verdict(id=point.id, action=Action.KEEP, reasons=(reason,)) for point in members}
     first = earliest_sets(members)
-    kept = {
+    judged = {
         verdict.id: verdict for verdict in retention.decide(policy.retention, first.values(), timezone=policy.timezone)
     }
-    return {point.id: kept.get(point.id) or _judge_remains(point, policy, first) for point in members}
+    proposals = {point.id: judged.get(point.id) or _judge_remains(point, policy, first, newest) for point in members}
+    if policy.note:
+        proposals = {
+            name: Verdict(id=name, action=each.action, reasons=(*each.reasons, policy.note))
+            for name, each in proposals.items()
+        }
+    return proposals
 
 
-def _judge_remains(point: RecoveryPoint, policy: KeepPolicy, first: Mapping[PointId, RecoveryPoint]) -> Verdict:
+def _judge_remains(
+    point: RecoveryPoint,
+    policy: KeepPolicy,
+    first: Mapping[PointId, RecoveryPoint],
+    newest: Mapping[Lineage, RecoveryPoint],
+) -> Verdict:
     """What is to become of a set that retention does not count: a duplicate, or one that is not complete."""
     original = first.get(point.tags.point)
     if point.is_complete and original is not None:
         return Verdict(id=point.id, action=Action.EXPIRE, reasons=(f"duplicate of {original.id}, which is earlier",))
     if point.state is PointState.PENDING:
         return Verdict(id=point.id, action=Action.KEEP, reasons=(f"pending: {point.reason}",))
+    why = f"{point.state}: {point.reason}"
     if original is not None:
-        return Verdict(
-            id=point.id,
-            action=Action.EXPIRE,
-            reasons=(f"{point.state}: {point.reason}; {original.id} took its place",),
-        )
-    if "manifest" not in point.reason:
+        return Verdict(id=point.id, action=Action.EXPIRE, reasons=(f"{why}; {original.id} took its place",))
+    if not point.lacks_manifest:
         # A set that was half deleted, or failed, and that nothing would keep if it were whole.
         whole = retention.decide(policy.retention, [*first.values(), point], timezone=policy.timezone)
         if any(verdict.id == point.id and verdict.action is Action.EXPIRE for verdict in whole):
-            reason = f"{point.state}: {point.reason}; no rule would keep it if it were complete"
+            reason = f"{why}; no rule would keep it if it were complete"
             return Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
-    return Verdict(id=point.id, action=Action.KEEP, reasons=(f"{point.state}: {point.reason}",))
+        later = newest.get(lineage_of(point))
+        # What a copy lacks may still be copied; what a source lacks comes no more.
+        if later and not point.is_copy and later.source_time - point.source_time > INCOMPLETE_AFTER:
+            reason = f"{why}; {later.id} is complete and more than a day younger"
+            return Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
+    return Verdict(id=point.id, action=Action.KEEP, reasons=(why,))
 
 
-def _wanted(
-    policy: KeepPolicy | None,
-    group: Group,
-    members: Sequence[RecoveryPoint],
-    copies: Mapping[str, Mapping[Group, Sequence[RecoveryPoint]] | None],
-) -> dict[str, str]:
-    """The points of one group whose copy is wanted and not complete, with the reason; all, where nobody can tell."""
-    wanted: dict[str, str] = {}
-    for region, destination in policy.copies.items() if policy else ():
-        there = copies.get(region)
-        if there is None:
-            reason = f"recovery Region {region} is unreachable, so its copy counts as not complete"
-            wanted.update({point.id: reason for point in members})
-            continue
-        verdicts = judge_copies(destination, sources=members, copies=there.get(group, ()))
-        reason = f"its copy to {region} is wanted and not complete"
-        wanted.update({verdict.id: reason for verdict in verdicts if verdict.action is Action.COPY})
-    return wanted
-
-
-def _objections(
+def _explain(
+    verdict: Verdict,
     point: RecoveryPoint,
-    *,
-    newest: Mapping[tuple[Place, ResourceId], str],
-    wanted: Mapping[str, str],
+    newest: Mapping[Lineage, RecoveryPoint],
+    policy_of: PolicyOf,
     surroundings: Surroundings,
-) -> Iterable[str]:
-    if newest.get(_lineage(point)) == point.id:
-        yield "newest complete point of its resource"
-    if point.id in wanted:
-        yield wanted[point.id]
-    image = (point.image,) if point.image else ()
-    for resource in (*image, *point.snapshots, *point.leftovers):
-        yield from _objections_to(resource, point, surroundings)
+) -> Verdict:
+    """Say beside a kept point what it costs that its resource is gone and nothing will ever supersede it."""
+    lineage = lineage_of(point)
+    if newest.get(lineage) != point or not surroundings.is_gone(lineage):
+        return verdict
+    policy = policy_of(point.tags.identity.plan, point.tags.identity.rule)
+    size = sum(snapshot.size_gib for snapshot in point.snapshots)
+    if policy is None or policy.retire_after is None:
+        until = "for ever, as its plan has no retire_after"
+    else:
+        until = f"until {format_time(point.source_time + policy.retire_after)}, by its plan's retire_after"
+    reason = f"{lineage.resource} is gone; its newest point, of volumes of {size} GiB, is kept {until}"
+    return Verdict(id=verdict.id, action=verdict.action, reasons=(*verdict.reasons, reason))
 
 
-def _objections_to(resource: Snapshot | Image, point: RecoveryPoint, surroundings: Surroundings) -> Iterable[str]:
-    if HOLD in resource.tags:
-        yield f"{resource.id} is on hold"
-    own: set[str] = {point.image.id} if point.image else set()
-    own.update(each.id for each in point.leftovers)
-    for referrer in sorted(surroundings.references.get(resource.id, frozenset()) - own):
-        yield f"{resource.id} is referenced by {referrer}"
+def _leftovers(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[Deletion]:
+    """Copies that were made again or twice, of a point that stays.
 
-
-def _leftovers(point: RecoveryPoint, surroundings: Surroundings) -> Iterable[Deletion]:
-    """Copies that were made again or twice, of a point that stays: they go once the point is complete without them."""
-    if not point.is_complete:
-        return
+    One that failed goes at once: the newest attempt, which carries their number, is never among them. What may still
+    be good goes once the point is complete without it.
+    """
     for resource in point.leftovers:
-        if resource.state == "pending" or any(_objections_to(resource, point, surroundings)):
+        failed = resource.state in (FAILED_IMAGE if isinstance(resource, Image) else FAILED_SNAPSHOT)
+        if resource.state == "pending" or not (failed or point.is_complete):
+            continue
+        if object_to_touching(resource, point, circumstances):
             continue
         reason = f"{resource.state}: another copy took its place in {point.id}"
         verdict = Verdict(id=resource.id, action=Action.EXPIRE, reasons=(reason,))
         yield Deletion(verdict=verdict, point=point, resources=(resource,))
 
 
-def _newest_of_lineages(points: Iterable[RecoveryPoint]) -> dict[tuple[Place, ResourceId], str]:
-    newest: dict[tuple[Place, ResourceId], RecoveryPoint] = {}
-    # A duplicate is never the newest: the set that it duplicates stays instead.
-    for point in earliest_sets(points).values():
-        known = newest.get(_lineage(point))
-        if known is None or (known.source_time, known.id) < (point.source_time, point.id):
-            newest[_lineage(point)] = point
-    return {lineage: point.id for lineage, point in newest.items()}
+def _hold_back(
+    deletions: Sequence[Deletion],
+    points: Sequence[RecoveryPoint],
+    retired: Mapping[str, Verdict],
+    percent: int,
+) -> tuple[list[Deletion], list[Verdict]]:
+    """Hold back all complete points of a lineage that would lose more than `percent` of them at once.
 
-
-def _lineage(point: RecoveryPoint) -> tuple[Place, ResourceId]:
-    return point.tags.identity.place, point.tags.identity.resource
-
-
-def _cap(kept: list[Verdict], deletions: list[Deletion], cap: int) -> Pruning:
-    deletions.sort(key=lambda deletion: (deletion.point.source_time, deletion.verdict.id))
-    left = cap
-    allowed: list[Deletion] = []
-    capped: list[Verdict] = []
+    Duplicates, remains and what the user has given up do not count: they are no history.
+    """
+    first = {point.id: lineage_of(point) for point in earliest_sets(points).values()}
+    whole = Counter(first.values())
+    expired = Counter(
+        first[deletion.point.id]
+        for deletion in deletions
+        if deletion.verdict.id in first and deletion.verdict.id not in retired
+    )
+    held = {lineage for lineage, number in expired.items() if number * 100 > percent * whole[lineage]}
+    allowed, verdicts = [], []
     for deletion in deletions:
-        if deletion.calls <= left:
+        lineage = first.get(deletion.verdict.id)
+        if lineage is None or lineage not in held or deletion.verdict.id in retired:
+            allowed.append(deletion)
+            continue
+        share = f"{expired[lineage]} of the {whole[lineage]} complete points of {lineage.resource} would go at once"
+        verdicts.append(_withhold(deletion, f"{share}, more than {percent} %"))
+    return allowed, verdicts
+
+
+def _cap(deletions: Sequence[Deletion], cap: int) -> tuple[list[Deletion], list[Verdict]]:
+    """Let the oldest go first, until the next would be one too many: there the run stops."""
+    left = cap
+    allowed, verdicts = [], []
+    for deletion in sorted(deletions, key=lambda each: (each.point.source_time, each.verdict.id)):
+        if deletion.calls > cap:
+            # It would stop every run; the others do not wait for it.
+            verdicts.append(_withhold(deletion, f"needs {deletion.calls} deletions, the cap of a run is {cap}"))
+        elif deletion.calls > left:
+            left = 0
+            verdicts.append(_withhold(deletion, f"above this run's cap of {cap} deletions"))
+        else:
             left -= deletion.calls
             allowed.append(deletion)
-        else:
-            why = "; ".join(deletion.verdict.reasons)
-            reason = f"above this run's cap of {cap} deletions ({why})"
-            capped.append(Verdict(id=deletion.verdict.id, action=Action.KEEP, reasons=(reason,)))
-    return Pruning(
-        verdicts=(*kept, *(deletion.verdict for deletion in allowed), *capped),
-        deletions=tuple(allowed),
-        capped=len(capped),
-    )
+    return allowed, verdicts
+
+
+def _withhold(deletion: Deletion, why: str) -> Verdict:
+    reasons = "; ".join(deletion.verdict.reasons)
+    return Verdict(id=deletion.verdict.id, action=Action.KEEP, reasons=(f"{why} ({reasons})",))

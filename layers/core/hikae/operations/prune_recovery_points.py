@@ -2,12 +2,30 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
 
-from hikae.domain.model import Image, Place, PointState, RecoveryPoint, Region, SiteRole, Unclear, Verdict
-from hikae.domain.naming import manifest_key
-from hikae.domain.points import assemble
-from hikae.domain.pruning import Deletion, KeepPolicy, Surroundings, plan_pruning
+from hikae.domain.guards import Surroundings
+from hikae.domain.model import (
+    Action,
+    Image,
+    Instance,
+    Place,
+    PointId,
+    PointState,
+    RecoveryPoint,
+    RecycleBinRule,
+    Region,
+    SiteRole,
+    SnapshotId,
+    Unclear,
+    Verdict,
+)
+from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_key, parse_time
+from hikae.domain.plan import Plan, Rule
+from hikae.domain.points import ORPHANED, assemble
+from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, plan_pruning
 from hikae.domain.replication import CopyPolicy
 from hikae.operations.protect import Anything
 from hikae.ports import (
@@ -22,14 +40,21 @@ from hikae.ports import (
     Remover,
     Status,
     Unreachable,
+    Usage,
 )
 
 _GONE = frozenset({"shutting-down", "terminated"})
 
+INVENTORY_IS_GOOD_FOR: Final = timedelta(days=1)
+"""How old the inventory may be that says which resources exist; with an older one, nothing is known to be gone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one run of prune decided and did. In a dry run nothing was done."""
+    """What one run of prune decided and did. In a dry run nothing was done.
+
+    `capped` and `held_back` count what would have gone but for the limits: of the run, and of a lineage.
+    """
 
     verdicts: tuple[Verdict, ...]
     outcomes: tuple[Outcome, ...]
@@ -37,6 +62,7 @@ class Pruned:
     broken_plans: tuple[BrokenPlan, ...]
     unreachable: tuple[str, ...]
     capped: int
+    held_back: int
     dry_run: bool
 
 
@@ -47,17 +73,21 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     plans: PlanStore,
     holdings: Holdings,
     fleet: Fleet,
+    usage: Usage,
     documents: Documents,
     remover: Remover,
     destinations: Callable[[Region], Holdings],
-    cap: int,
+    limits: DeletionLimits,
+    now: datetime,
+    require_recycle_bin: bool = False,
     dry_run: bool = False,
     observe: Callable[[Outcome], None] = lambda _: None,
 ) -> Pruned:
-    """Delete what this site's plans do not keep and nothing else needs, at most `cap` deletions.
+    """Delete what this site's plans do not keep and nothing else needs, within the limits.
 
-    `destinations` gives access to a recovery Region, to see which copies are complete there. `observe` hears of every
-    outcome when it comes about, so that a run which is cut short has said what it deleted.
+    `destinations` gives access to a recovery Region, to see which copies are complete there. With `require_recycle_bin`
+    only what a rule of the Recycle Bin would retain is deleted. `observe` hears of every outcome when it comes about,
+    so that a run which is cut short has said what it deleted.
     """
     loaded = plans.load()
     snapshots = list(holdings.snapshots(installation=installation))
@@ -71,16 +101,27 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     )
     # Both sites may share a Region: each judges only what is its own.
     points = [point for point in catalogue.points if point.is_copy == (site is SiteRole.RECOVERY)]
-    policy_of = _policies(loaded, site, holdings.place)
-    copies_at, unreachable = _copies_at(installation, points, policy_of, destinations)
+    policies = _Policies(store=plans, loaded=loaded, site=site, place=holdings.place)
+    copies_at, unreachable = _copies_at(installation, points, policies.find, destinations)
+    instances = list(fleet.instances())
+    uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
     pruning = plan_pruning(
         points=points,
-        policy_of=policy_of,
-        surroundings=Surroundings(references=_references(all_images, fleet), copies_at=copies_at),
-        cap=cap,
+        policy_of=policies.find,
+        surroundings=Surroundings(
+            references=_references(all_images, instances, uses.references),
+            copies_at=copies_at,
+            locks=uses.locks,
+            drills=_drills(all_images, instances),
+            present=_present(points, site, instances, fleet, documents, now),
+            bin_rules=uses.bin_rules,
+            unknown=tuple(outcome.reason for outcome in uses.failures),
+        ),
+        limits=limits,
+        now=now,
     )
     outcomes: list[Outcome] = []
-    for outcome in _failed_points(points):
+    for outcome in (*uses.failures, *_failed_points(points), *_orphans(points, pruning.verdicts)):
         observe(outcome)
         outcomes.append(outcome)
     if not dry_run:
@@ -98,30 +139,67 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         broken_plans=loaded.broken,
         unreachable=tuple(unreachable),
         capped=pruning.capped,
+        held_back=pruning.held_back,
         dry_run=dry_run,
     )
 
 
-def _policies(plans: Plans, site: SiteRole, place: Place) -> Callable[[str, str], KeepPolicy | None]:
-    def policy_of(plan_name: str, rule_name: str) -> KeepPolicy | None:
-        plan = plans.find(plan_name)
-        rule = plan.rule(rule_name) if plan else None
-        if plan is None or rule is None:
+@dataclass(slots=True, kw_only=True)
+class _Policies:
+    """What a site keeps of each rule's points: by the plan in force, or by the last one that said so."""
+
+    store: PlanStore
+    loaded: Plans
+    site: SiteRole
+    place: Place
+    _found: dict[tuple[str, str], KeepPolicy | None] = field(default_factory=dict)
+
+    def find(self, plan_name: str, rule_name: str) -> KeepPolicy | None:
+        """The policy; None where nobody can say, so that everything is kept."""
+        key = (plan_name, rule_name)
+        if key not in self._found:
+            self._found[key] = self._find(plan_name, rule_name)
+        return self._found[key]
+
+    def _find(self, plan_name: str, rule_name: str) -> KeepPolicy | None:
+        plan = self.loaded.find(plan_name)
+        policy = self._of(plan, rule_name, note="") if plan else None
+        if policy is not None:
+            return policy
+        if plan is None and any(f"/{plan_name}." in broken.key for broken in self.loaded.broken):
             return None
-        if site is SiteRole.RECOVERY:
-            copy = rule.copy_to(place.region)
-            if copy is None:
-                return None
-            return KeepPolicy(retention=copy.retention, timezone=plan.timezone, retire_after=plan.retire_after)
-        copies = {
-            copy.region: CopyPolicy(retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo)
-            for copy in rule.copies
-        }
+        note = f"by the last plan {plan_name} that had the rule {rule_name} for this site, which was removed"
+        try:
+            past = (self._of(version, rule_name, note=note) for version in self.store.past(plan_name))
+            return next((policy for policy in past if policy is not None), None)
+        except PortError:
+            return None
+
+    def _of(self, plan: Plan, rule_name: str, *, note: str) -> KeepPolicy | None:
+        rule = plan.rule(rule_name)
+        if rule is None:
+            return None
+        if self.site is SiteRole.RECOVERY:
+            copy = rule.copy_to(self.place.region)
+            retention = copy.retention if copy else None
+        else:
+            retention = rule.retention
+        if retention is None:
+            return None
         return KeepPolicy(
-            retention=rule.retention, timezone=plan.timezone, copies=copies, retire_after=plan.retire_after
+            retention=retention,
+            timezone=plan.timezone,
+            copies=_destinations_of(plan, rule) if self.site is SiteRole.PRIMARY else {},
+            retire_after=plan.retire_after,
+            note=note,
         )
 
-    return policy_of
+
+def _destinations_of(plan: Plan, rule: Rule) -> dict[Region, CopyPolicy]:
+    return {
+        copy.region: CopyPolicy(retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo)
+        for copy in rule.copies
+    }
 
 
 def _copies_at(
@@ -136,7 +214,7 @@ def _copies_at(
     copies: dict[str, tuple[RecoveryPoint, ...] | None] = {}
     unreachable = []
     for region in sorted(regions):
-        there = destinations(Region(region))
+        there = destinations(region)
         try:
             found = assemble(
                 place=there.place,
@@ -154,16 +232,101 @@ def _copies_at(
     return copies, unreachable
 
 
-def _references(images: Iterable[Image], fleet: Fleet) -> Mapping[str, frozenset[str]]:
-    """By snapshot and image id: the images that use a snapshot, the instances that were started from an image."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uses:
+    """What the `Usage` port said; what it could not say is a failure, and keeps everything."""
+
+    references: Mapping[str, frozenset[str]]
+    locks: Mapping[str, str]
+    bin_rules: tuple[RecycleBinRule, ...] | None
+    failures: tuple[Outcome, ...]
+
+
+def _ask_for_uses(usage: Usage, *, require_recycle_bin: bool) -> _Uses:
+    failures: list[Outcome] = []
+    references: Mapping[str, frozenset[str]] = {}
+    locks: Mapping[SnapshotId, str] = {}
+    bin_rules: tuple[RecycleBinRule, ...] | None = () if require_recycle_bin else None
+    try:
+        references = usage.references()
+    except PortError as error:
+        failures.append(_unknown("who refers to snapshots and images", error))
+    try:
+        locks = usage.locked_snapshots()
+    except PortError as error:
+        failures.append(_unknown("which snapshots are locked", error))
+    if require_recycle_bin:
+        try:
+            bin_rules = usage.recycle_bin_rules()
+        except PortError as error:
+            failures.append(_unknown("what the Recycle Bin covers", error))
+    return _Uses(references=references, locks=locks, bin_rules=bin_rules, failures=tuple(failures))
+
+
+def _unknown(what: str, error: PortError) -> Outcome:
+    return Outcome(resource=what, status=Status.FAILED, reason=f"nobody knows {what}: {error}")
+
+
+def _references(
+    images: Iterable[Image], instances: Iterable[Instance], others: Mapping[str, frozenset[str]]
+) -> Mapping[str, frozenset[str]]:
+    """By snapshot and image id: the images that use a snapshot, the instances that run from an image, the others."""
     references: dict[str, set[str]] = defaultdict(set)
+    for resource, referrers in others.items():
+        references[resource].update(referrers)
     for image in images:
         for snapshot in image.snapshots:
             references[snapshot].add(image.id)
-    for instance in fleet.instances():
+    for instance in instances:
         if instance.state not in _GONE:
             references[instance.image_id].add(instance.id)
     return {resource: frozenset(referrers) for resource, referrers in references.items()}
+
+
+def _drills(images: Iterable[Image], instances: Iterable[Instance]) -> dict[str, str]:
+    """The running drill by each point that it recovers from, as the tags of what it made say."""
+    made = [image.tags for image in images]
+    made.extend(instance.tags for instance in instances if instance.state not in _GONE)
+    return {tags[RECOVERED_FROM]: tags[DRILL] for tags in made if DRILL in tags and RECOVERED_FROM in tags}
+
+
+def _present(  # noqa: PLR0913, PLR0917 - what it looks at
+    points: Iterable[RecoveryPoint],
+    site: SiteRole,
+    instances: Iterable[Instance],
+    fleet: Fleet,
+    documents: Documents,
+    now: datetime,
+) -> dict[Place, frozenset[str]]:
+    """By place, the resources that exist; a recovery site knows them by the primary's inventory."""
+    if site is SiteRole.PRIMARY:
+        ids = {str(volume.id) for volume in fleet.detached_volumes()}
+        for instance in instances:
+            ids.update(device.volume_id for device in instance.block_devices)
+            if instance.state not in _GONE:
+                ids.add(instance.id)
+        return {fleet.place: frozenset(ids)}
+    present = {}
+    for place in {point.tags.identity.place for point in points}:
+        try:
+            inventory = documents.read(inventory_key(place))
+            age = now - parse_time(inventory["published_at"])
+            ids = {str(each) for each in inventory["present"]}
+        except (PortError, LookupError, TypeError, ValueError):
+            continue
+        if timedelta(0) <= age <= INVENTORY_IS_GOOD_FOR:
+            present[place] = frozenset(ids)
+    return present
+
+
+def _orphans(points: Iterable[RecoveryPoint], verdicts: Iterable[Verdict]) -> Iterable[Outcome]:
+    """The snapshots whose image has vanished and that stay for now: somebody pays for them and may not know."""
+    kept = {verdict.id: verdict for verdict in verdicts if verdict.action is Action.KEEP}
+    for point in points:
+        if point.reason == ORPHANED and point.id in kept:
+            reason = f"orphan: {'; '.join(kept[point.id].reasons)}"
+            for snapshot in point.snapshots:
+                yield Outcome(resource=snapshot.id, status=Status.KEPT, reason=reason, point=point.tags.point)
 
 
 def _failed_points(points: Sequence[RecoveryPoint]) -> Iterable[Outcome]:
@@ -188,16 +351,36 @@ def _delete(deletion: Deletion, remover: Remover) -> Iterable[Outcome]:
     point = deletion.point.tags.point
     for resource in deletion.resources:
         try:
-            staying = remover.deregister_image(resource.id) if isinstance(resource, Image) else None
-            if not isinstance(resource, Image):
+            if isinstance(resource, Image):
+                results = remover.deregister_image(resource.id)
+            else:
                 remover.delete_snapshot(resource.id)
         except PortError as error:
             yield Outcome(resource=resource.id, status=Status.FAILED, reason=str(error), point=point)
             return
         yield Outcome(resource=resource.id, status=Status.DELETED, reason=reason, point=point)
-        for snapshot, why in (staying or {}).items():
-            left = f"{resource.id} is gone, its snapshot stays: {why}"
-            yield Outcome(resource=snapshot, status=Status.FAILED, reason=left, point=point)
+        if isinstance(resource, Image):
+            yield from _delete_rest(resource, results, remover, point)
+
+
+def _delete_rest(
+    image: Image, results: Mapping[SnapshotId, str], remover: Remover, point: PointId
+) -> Iterable[Outcome]:
+    """Delete what the deregistration has left of an image's snapshots, but for those that another image needs."""
+    for snapshot in image.snapshots:
+        result = results.get(snapshot, "EC2 did not say what became of it")
+        if result == "success":
+            continue
+        if result == "skipped":
+            # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshotReturnCode.html
+            reason = f"{image.id} is gone, and its snapshot stays: another image uses it"
+            yield Outcome(resource=snapshot, status=Status.KEPT, reason=reason, point=point)
+            continue
+        try:
+            remover.delete_snapshot(snapshot)
+        except PortError as error:
+            reason = f"{image.id} is gone, its snapshot stays: {result}; {error}"
+            yield Outcome(resource=snapshot, status=Status.FAILED, reason=reason, point=point)
 
 
 def _delete_manifests(
