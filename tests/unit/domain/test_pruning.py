@@ -93,6 +93,44 @@ def test_each_rule_of_each_resource_is_judged_on_its_own():
     assert len(prune(points).deletions) == 4
 
 
+def test_each_rule_of_each_plan_is_judged_by_its_own_policy():
+    policies = {
+        ("production", "hourly"): replace(KEEP_ONE, copies=WITH_COPIES.copies),
+        ("production", "nightly"): replace(KEEP_ONE, retention=Policy(keep_last=2)),
+        ("web", "hourly"): replace(KEEP_ONE, retention=Policy(keep_last=3), retire_after=timedelta(days=30)),
+    }
+    points = {
+        rule: [point(hours_ago(age), plan=rule[0], rule=rule[1]) for age in range(4)]
+        for rule in [("web", "unknown"), *policies]
+    }
+    pruning = plan_pruning(
+        points=[each for group in points.values() for each in group],
+        policy_of=lambda plan, rule: policies.get((plan, rule)),
+        surroundings=Surroundings(copies_at={RECOVERY.region: [copy(points["production", "hourly"][0])]}),
+        limits=DeletionLimits(per_run=99, lineage_percent=100),
+        now=NOW,
+    )
+    left = {
+        rule: len([each for each in group if not deleted(pruning) & {*each.resource_ids}])
+        for rule, group in points.items()
+    }
+    assert left == {
+        ("production", "hourly"): 2,
+        ("production", "nightly"): 2,
+        ("web", "hourly"): 3,
+        ("web", "unknown"): 4,
+    }
+
+
+def test_days_are_those_of_the_plans_zone():
+    tokyo = KeepPolicy(retention=Policy(keep_daily=2), timezone=ZoneInfo("Asia/Tokyo"))
+    # In Tokyo it is 19:00 and 09:00 of the same day, in UTC 10:00 and 00:00; 14:00 of the day before is 23:00 there.
+    points = [point(NOW), point(hours_ago(11)), point(hours_ago(20))]
+    assert deleted(prune(points, policy=tokyo)) == {*points[1].resource_ids}
+    failed = point(hours_ago(11), state="error")
+    assert deleted(prune([points[0], failed, points[2]], policy=tokyo)) == {*failed.resource_ids}
+
+
 # --- what keeps a point whatever retention says -----------------------------------------------------------------------
 
 
@@ -263,6 +301,33 @@ def test_they_stay_for_ever_otherwise(policy, newest, present):
     assert prune(points, policy=policy, present=present).deletions == ()
 
 
+def test_what_is_not_complete_is_not_given_up_but_judged_as_remains():
+    failed = point(hours_ago(32 * DAYS), state="error")
+    complete = point(hours_ago(31 * DAYS))
+    pruning = prune([failed, complete], policy=RETIRING, present=GONE)
+    assert deleted(pruning) == {*complete.resource_ids}
+    assert_kept(pruning, failed, f"failed: {failed.reason}")
+    assert prune([failed], policy=RETIRING, present=GONE).deletions == ()
+
+
+@pytest.mark.parametrize("newest", ["never", "soon"])
+def test_the_plan_of_each_point_says_when_it_is_given_up(newest):
+    other = {"never": "soon", "soon": "never"}[newest]
+    points = [point(hours_ago(age * DAYS), plan=plan) for age, plan in ((31, newest), (32, other), (33, other))]
+    policies = {("never", "hourly"): replace(RETIRING, retire_after=None), ("soon", "hourly"): RETIRING}
+    pruning = plan_pruning(
+        points=points,
+        policy_of=lambda plan, rule: policies[plan, rule],
+        surroundings=Surroundings(present=GONE),
+        limits=DeletionLimits(per_run=99, lineage_percent=100),
+        now=NOW,
+    )
+    given_up = [each for each in points if each.tags.identity.plan == "soon"]
+    assert deleted(pruning) == {name for each in given_up for name in each.resource_ids}
+    if newest == "never":
+        assert "is kept for ever" in verdict_on(pruning, points[0].id).reasons[-1]
+
+
 def test_a_hold_keeps_even_a_point_that_was_given_up():
     held = point(hours_ago(31 * DAYS), carried={HOLD: ""})
     assert_kept(prune([held], policy=RETIRING, present=GONE), held, f"{held.snapshots[0].id} is on hold")
@@ -277,6 +342,16 @@ def test_the_newest_point_of_a_resource_that_is_gone_says_what_it_costs_and_for_
     pruning = prune([newest, older], policy=RETIRING, present=GONE)
     assert_kept(pruning, newest, "last snapshot", some)
     assert_kept(pruning, older, "last snapshot")
+    assert_kept(prune([newest], present={PRIMARY: frozenset({"i-1"})}), newest, "last snapshot")
+
+
+def test_what_would_go_says_all_its_reasons_when_it_is_withheld():
+    removed = replace(KEEP_ONE, note="by the last plan")
+    old = point(hours_ago(1))
+    pruning = prune([point(NOW), old], policy=removed, cap=0)
+    assert verdict_on(pruning, old.id).reasons == (
+        "needs 1 deletions, the cap of a run is 0 (no rule keeps it; by the last plan)",
+    )
 
 
 def test_a_copy_of_a_point_that_was_given_up_is_not_wanted_any_more():
@@ -284,7 +359,12 @@ def test_a_copy_of_a_point_that_was_given_up_is_not_wanted_any_more():
     old = point(hours_ago(31 * DAYS))
     for copies_at in ({RECOVERY.region: []}, {}):
         assert deleted(prune([old], policy=policy, present=GONE, copies_at=copies_at)) == {*old.resource_ids}
-        assert prune([old], policy=policy, copies_at=copies_at).deletions == ()
+        there = {PRIMARY: frozenset({"i-1"})}
+        assert_kept(prune([old], policy=policy, present=there, copies_at=copies_at), old, "last snapshot")
+        expired = point(hours_ago(32 * DAYS))
+        once = replace(policy, retention=Policy(keep_last=1))
+        pruning = prune([old, expired], policy=once, present=there, copies_at=copies_at)
+        assert "us-west-2" in verdict_on(pruning, expired.id).reasons[0]
 
 
 def test_what_is_kept_by_a_plan_that_was_removed_says_so():
@@ -422,6 +502,32 @@ def test_leftovers_go_with_their_point():
     (deletion,) = prune([copy(point(NOW)), old]).deletions
     assert {resource.id for resource in deletion.resources} == {"snap-first", "snap-failed"}
     assert deletion.calls == 2
+
+
+def test_one_leftover_that_has_to_stay_keeps_no_other():
+    source = tags_of(members=1)
+    pending = snapshot("pending", copied(source, of="snap-a", attempt=2), state="pending")
+    held = snapshot(
+        "held", copied(source, of="snap-a", attempt=3), carried={HOLD: ""}, started_at=NOW + timedelta(hours=1)
+    )
+    twice = snapshot("twice", copied(source, of="snap-a", attempt=4), started_at=NOW + timedelta(hours=2))
+    good = snapshot("good", copied(source, of="snap-a"), started_at=hours_ago(1))
+    failed = snapshot("failed", copied(source, of="snap-a", attempt=5), state="error")
+    # Good ones in the order of their times, then the pending, then the failed one.
+    whole = put_together(good, pending, held, twice, failed, place=RECOVERY).points[0]
+    assert [each.id for each in whole.leftovers] == ["snap-held", "snap-twice", "snap-pending", "snap-failed"]
+    pruning = prune([whole])
+    assert deleted(pruning) == {"snap-twice", "snap-failed"}
+    assert verdict_on(pruning, "snap-twice").action is Action.EXPIRE
+
+
+@pytest.mark.parametrize("state", ["failed", "error", "invalid"])
+def test_a_failed_image_goes_even_while_another_is_under_way(state):
+    source = tags_of(kind=Kind.IMAGE, members=1)
+    pending = image("pending", copied(source, of="ami-s", attempt=2), state="pending")
+    failed = image("failed", copied(source, of="ami-s"), state=state)
+    under_way = put_together(pending, failed, place=RECOVERY).points[0]
+    assert deleted(prune([under_way])) == {"ami-failed"}
 
 
 def test_a_leftover_image_goes_once_another_took_its_place():

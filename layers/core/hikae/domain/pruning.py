@@ -268,7 +268,7 @@ def _leftovers(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[D
     be good goes once the point is complete without it.
     """
     for resource in point.leftovers:
-        failed = resource.state in (FAILED_IMAGE if isinstance(resource, Image) else FAILED_SNAPSHOT)
+        failed = resource.state in FAILED_IMAGE | FAILED_SNAPSHOT
         if resource.state == "pending" or not (failed or point.is_complete):
             continue
         if object_to_touching(resource, point, circumstances):
