@@ -1,54 +1,67 @@
-"""What a user asks for: selection, rules, retention, copies, objectives; read from YAML and checked once, here.
+"""What a user asks for: selection, rules, retention, copies, objectives, drill; read from YAML and checked once, here.
 
 A plan is taken whole or refused whole, with every problem named: where it is in the document, what is wrong, and what
 would be right. A key of the plan language that this version does not carry out is refused by name: a backup that was
-asked for and silently not made is the worst that a backup tool can do.
+asked for and silently not made is the worst that a backup tool can do. What is legal and unwise is `review`'s to judge.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-import yaml
-from cronsim import CronSim, CronSimError
-from yaml.reader import ReaderError
-
+from hikae.domain.document import MAX_BYTES, MAX_NODES, PlanError, Problem, find_line, join_path, read_document
 from hikae.domain.model import Consistency, Region, VolumeExclusion
+from hikae.domain.plan_grammar import (
+    COPY_KEYS,
+    DEFAULT_START_WINDOW,
+    DEVICE,
+    DRILL_KEYS,
+    EXCLUSION_KEYS,
+    NAME,
+    OBJECTIVE_KEYS,
+    PLAN_KEYS,
+    PROBE_VALUES,
+    PROBES,
+    PROTECTIONS,
+    REGION,
+    RESOURCES,
+    RETENTION_KEYS,
+    RULE_KEYS,
+    SELECTION_KEYS,
+    VERSION,
+    Keys,
+    parse_duration,
+    read_retire_after,
+    read_schedule,
+    read_start_window,
+    read_tag_key,
+    read_timezone,
+    shown,
+)
 from hikae.domain.retention import KEEP_ALL, Policy, Span
 
-VERSION: Final = 1
-MAX_BYTES: Final = 64 * 1024
-MAX_NODES: Final = 5_000
+__all__ = [
+    "DEFAULT_START_WINDOW",
+    "MAX_BYTES",
+    "MAX_NODES",
+    "CopyRule",
+    "Drill",
+    "Objectives",
+    "ParsedPlan",
+    "Plan",
+    "PlanError",
+    "Probe",
+    "Problem",
+    "Rule",
+    "Selection",
+    "parse_duration",
+    "parse_plan",
+    "read_plan",
+]
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong with a plan: where in the document, on which line (from 1), what would be right."""
-
-    path: str
-    message: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        """`line 7: rules[0].schedule: …`, without what is not known."""
-        where = ": ".join(part for part in (f"line {self.line}" if self.line else "", self.path) if part)
-        return f"{where}: {self.message}" if where else self.message
-
-
-class PlanError(ValueError):
-    """A plan that is refused, with all its problems."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +153,16 @@ class Plan:
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
-DEFAULT_START_WINDOW: Final = timedelta(hours=1)
-MAX_START_WINDOW: Final = timedelta(days=7)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedPlan:
+    """A plan, and where its text says what."""
+
+    plan: Plan
+    lines: Mapping[str, int]
+
+    def line_of(self, path: str) -> int | None:
+        """The line of `path` (`rules[0].objectives.rpo`), or of the nearest that is above it in the document."""
+        return find_line(self.lines, path)
 
 
 def parse_plan(text: str) -> Plan:
@@ -150,148 +171,93 @@ def parse_plan(text: str) -> Plan:
     Raises:
         PlanError: with every problem of the document, in the order of its lines.
     """
-    reader = _Reader()
-    document = reader.load(text)
-    plan = reader.plan(document)
-    if reader.problems or plan is None:
-        raise PlanError(tuple(sorted(reader.problems, key=lambda problem: problem.line or 0)))
-    return plan
+    return read_plan(text).plan
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read `90m`, `2h`, `1d12h`.
+def read_plan(text: str) -> ParsedPlan:
+    """Read a plan from YAML, and remember its lines.
 
     Raises:
-        ValueError: it is not such a duration, or is zero.
+        PlanError: with every problem of the document, in the order of its lines.
     """
-    match = _DURATION.fullmatch(text)
-    days, hours, minutes = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    duration = timedelta(days=min(days, 36_500), hours=min(hours, 876_000), minutes=min(minutes, 52_560_000))
-    if not duration:
-        raise ValueError(f"{text!r} is not a duration such as 30m, 8h or 1d12h")
-    return duration
+    document = read_document(text)
+    reader = _Reader(lines=document.lines, problems=document.problems)
+    plan = reader.plan(document.value)
+    if reader.problems or plan is None:
+        raise PlanError(tuple(sorted(reader.problems, key=lambda problem: problem.line or 0)))
+    return ParsedPlan(plan=plan, lines=document.lines)
 
 
 class _Reader:
     """Reads one document and collects what is wrong with it."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        self._lines: dict[str, int] = {}
-        self._nodes = 0
+    def __init__(self, *, lines: Mapping[str, int], problems: tuple[Problem, ...]) -> None:
+        self.problems: list[Problem] = list(problems)
+        self._lines = lines
 
     def refuse(self, path: str, message: str) -> None:
-        line = self._lines.get(path)
-        parent = path
-        while line is None and parent:
-            parent = re.sub(r"(\.[^.\[]+|\[\d+\]|^[^.\[]+)$", "", parent)
-            line = self._lines.get(parent)
-        self.problems.append(Problem(path=path, message=message, line=line))
-
-    # --- YAML ---------------------------------------------------------------------------------------------------------
-
-    def load(self, text: str) -> Any:
-        if len(text.encode(errors="replace")) > MAX_BYTES:
-            raise PlanError((Problem(path="", message=f"the document is larger than {MAX_BYTES} bytes"),))
-        try:
-            loader = yaml.SafeLoader(text)
-            node = loader.get_single_node()
-            return None if node is None else self._value(loader, node, "")
-        except PlanError:
-            raise
-        except ReaderError as error:
-            message = f"not YAML: character #x{error.character:04x} is not allowed"
-            before = text.count("\n", 0, error.position)
-            raise PlanError((Problem(path="", message=message, line=before + 1),)) from error
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
-            message = f"not YAML: {error.problem or error.context}"
-            raise PlanError((Problem(path="", message=message, line=line),)) from error
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-            # PyYAML's constructors let all of these out, of `!!bool maybe` for one.
-            raise PlanError((Problem(path="", message=f"not YAML: {type(error).__name__}: {error}"),)) from error
-
-    def _value(self, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise PlanError((Problem(path="", message=f"the document has more than {MAX_NODES} values"),))
-        self._lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            mapping: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                if not isinstance(key_node, yaml.ScalarNode):
-                    # It is not even shown: a list of lists of … unfolds to more than memory holds.
-                    line = key_node.start_mark.line + 1
-                    self.problems.append(Problem(path=path, message="a key must be text", line=line))
-                    continue
-                key = loader.construct_object(key_node)
-                below = _join(path, key_node.value)
-                if not isinstance(key, str):
-                    message = f'a key must be text; write "{key_node.value}"'
-                    self.problems.append(Problem(path=below, message=message, line=key_node.start_mark.line + 1))
-                    key = key_node.value
-                if key in mapping:
-                    self.problems.append(
-                        Problem(path=below, message="given twice; keep one of them", line=key_node.start_mark.line + 1)
-                    )
-                self._lines.setdefault(below, key_node.start_mark.line + 1)
-                mapping[key] = self._value(loader, value_node, below)
-            return mapping
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(loader, item, f"{path}[{number}]") for number, item in enumerate(node.value)]
-        return loader.construct_object(node, deep=True)
-
-    # --- the plan -----------------------------------------------------------------------------------------------------
+        self.problems.append(Problem(path=path, message=message, line=find_line(self._lines, path)))
 
     def plan(self, document: Any) -> Plan | None:
-        known = ("version", "plan", "timezone", "selection", "rules")
-        top = self._mapping(document, "", known=known, later=("drill", "retire_after"), required=known)
+        top = self._mapping(document, "", PLAN_KEYS)
         if top is None:
             return None
         if "version" in top and (type(top["version"]) is not int or top["version"] != VERSION):
             self.refuse("version", f"is {top['version']!r}; this version of hikae reads version: {VERSION}")
         name = self._name(top, "plan")
-        timezone = self._convert(top, "timezone", "timezone", _timezone)
-        selection = self._selection(top.get("selection"))
-        rules = self._rules(top.get("rules"))
+        timezone = self._convert(top, "timezone", "", read_timezone)
+        selection = self._selection(top["selection"], "selection") if top.get("selection") is not None else None
+        rules = self._rules(top["rules"], "rules") if top.get("rules") is not None else ()
+        retire_after = self._convert(top, "retire_after", "", read_retire_after)
+        drill = self._drill(top["drill"], "drill") if "drill" in top else None
         if self.problems or not (name and timezone and selection and rules):
             return None
-        return Plan(name=name, timezone=timezone, selection=selection, rules=rules)
+        return Plan(
+            name=name, timezone=timezone, selection=selection, rules=rules, retire_after=retire_after, drill=drill
+        )
 
-    def _selection(self, value: Any) -> Selection | None:
-        path = "selection"
-        if value is None:
-            return None
-        known = ("resources", "tags", "exclude_tags")
-        section = self._mapping(value, path, known=known, required=("resources", "tags"))
+    # --- what is protected --------------------------------------------------------------------------------------------
+
+    def _selection(self, value: Any, path: str) -> Selection | None:
+        section = self._mapping(value, path, SELECTION_KEYS)
         if section is None:
             return None
         resources = section.get("resources")
-        kinds = ("instance", "volume")
         if "resources" in section and (
             not isinstance(resources, list)
             or not resources
-            or any(not isinstance(kind, str) or kind not in kinds for kind in resources)
+            or any(not isinstance(kind, str) or kind not in RESOURCES for kind in resources)
         ):
-            self.refuse(f"{path}.resources", f"is {resources!r}; a list of {' and '.join(kinds)}, such as [instance]")
+            message = f"is {resources!r}; a list of {' and '.join(RESOURCES)}, such as [instance]"
+            self.refuse(f"{path}.resources", message)
             resources = []
-        tags = self._tags(section, "tags", path)
-        if "tags" in section and tags == {}:
-            self.refuse(f"{path}.tags", "is empty; name at least one tag, or every resource would be selected")
         return Selection(
             resources=frozenset(resources or []),
-            tags=(tags or {},),
-            exclude_tags=self._tags(section, "exclude_tags", path) or {},
+            tags=self._alternatives(section["tags"], f"{path}.tags") if section.get("tags") is not None else (),
+            exclude_tags=self._tags(section, "exclude_tags", path),
         )
 
-    def _tags(self, section: Mapping[str, Any], key: str, parent: str) -> dict[str, frozenset[str]] | None:
-        if key not in section:
-            return None
-        path = f"{parent}.{key}"
-        value = section[key]
+    def _alternatives(self, value: Any, path: str) -> tuple[Mapping[str, frozenset[str]], ...]:
+        """One mapping of tags, or a list of them of which one must match."""
+        if not isinstance(value, list):
+            return (self._some_tags(value, path),)
+        if not value:
+            self.refuse(path, "is empty; name at least one tag, or every resource would be selected")
+        return tuple(self._some_tags(each, f"{path}[{number}]") for number, each in enumerate(value))
+
+    def _some_tags(self, value: Any, path: str) -> Mapping[str, frozenset[str]]:
+        if value == {}:
+            self.refuse(path, "is empty; name at least one tag, or every resource would be selected")
+        return self._tag_values(value, path)
+
+    def _tags(self, section: Mapping[str, Any], key: str, path: str) -> Mapping[str, frozenset[str]]:
+        return self._tag_values(section[key], f"{path}.{key}") if key in section else {}
+
+    def _tag_values(self, value: Any, path: str) -> dict[str, frozenset[str]]:
         if not isinstance(value, dict):
-            self.refuse(path, f"is {value!r}; a mapping of tag keys to values, such as {{Backup: production}}")
-            return None
+            message = f"is {shown(value)}; a mapping of tag keys to values, such as {{Backup: production}}"
+            self.refuse(path, message)
+            return {}
         tags = {}
         for name, wanted in value.items():
             values = wanted if isinstance(wanted, list) else [wanted]
@@ -305,46 +271,43 @@ class _Reader:
             tags[name] = frozenset(one for one in values if isinstance(one, str))
         return tags
 
-    def _rules(self, value: Any) -> tuple[Rule, ...]:
-        if value is None:
-            return ()
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    def _rules(self, value: Any, path: str) -> tuple[Rule, ...]:
         if not isinstance(value, list) or not value:
-            self.refuse("rules", f"is {value!r}; a list with at least one rule")
+            self.refuse(path, f"is {value!r}; a list with at least one rule")
             return ()
-        rules = [rule for number, item in enumerate(value) if (rule := self._rule(item, f"rules[{number}]"))]
+        rules = [rule for number, item in enumerate(value) if (rule := self._rule(item, f"{path}[{number}]"))]
         names: set[str] = set()
         for number, item in enumerate(value):
             name = item.get("name") if isinstance(item, dict) else None
             if isinstance(name, str) and name in names:
-                self.refuse(f"rules[{number}].name", f"{name!r} is the name of another rule; names must differ")
+                self.refuse(f"{path}[{number}].name", f"{name!r} is the name of another rule; names must differ")
             elif isinstance(name, str):
                 names.add(name)
         return tuple(rules)
 
     def _rule(self, value: Any, path: str) -> Rule | None:
-        required = ("name", "schedule", "protect", "retention")
-        known = (*required, "start_window", "reboot", "consistency", "copies", "objectives")
-        section = self._mapping(value, path, known=known, later=("exclude_volumes",), required=required)
+        section = self._mapping(value, path, RULE_KEYS)
         if section is None:
             return None
         name = self._name(section, f"{path}.name")
-        schedule = self._convert(section, "schedule", f"{path}.schedule", _schedule)
-        window = self._convert(section, "start_window", f"{path}.start_window", parse_duration)
-        if window and window > MAX_START_WINDOW:
-            self.refuse(f"{path}.start_window", f"is longer than {MAX_START_WINDOW.days} days; 1h is usual")
+        schedule = self._convert(section, "schedule", path, read_schedule)
+        window = self._convert(section, "start_window", path, read_start_window)
         protect = section.get("protect")
-        if "protect" in section and (not isinstance(protect, str) or protect not in ("snapshots", "image")):
+        if "protect" in section and (not isinstance(protect, str) or protect not in PROTECTIONS):
             self.refuse(f"{path}.protect", f"is {protect!r}; either snapshots or image")
-        reboot = section.get("reboot", False)
-        if not isinstance(reboot, bool):
-            self.refuse(f"{path}.reboot", f"is {reboot!r}; either true or false")
-        elif "reboot" in section and protect != "image":
+        reboot = self._flag(section, "reboot", path)
+        if "reboot" in section and protect != "image" and isinstance(section["reboot"], bool):
             self.refuse(f"{path}.reboot", "only an image can reboot its instance; leave it out, or protect: image")
         self._consistency(section, path)
-        retention = self._retention(section.get("retention"), f"{path}.retention") if "retention" in section else None
+        exclusion = VolumeExclusion()
+        if "exclude_volumes" in section:
+            exclusion = self._exclusion(section["exclude_volumes"], f"{path}.exclude_volumes", protect=protect)
+        retention = self._retention(section.get("retention"), f"{path}.retention")
         copies = self._copies(section.get("copies", []), f"{path}.copies")
         objectives = self._objectives(section.get("objectives", {}), f"{path}.objectives")
-        if not (name and schedule and retention and isinstance(protect, str) and isinstance(reboot, bool)):
+        if not (name and schedule and retention and isinstance(protect, str)):
             return None
         return Rule(
             name=name,
@@ -356,6 +319,7 @@ class _Reader:
             retention=retention,
             copies=copies,
             objectives=objectives,
+            exclude_volumes=exclusion,
         )
 
     def _consistency(self, section: Mapping[str, Any], path: str) -> None:
@@ -365,49 +329,74 @@ class _Reader:
         elif value != Consistency.CRASH:
             self.refuse(f"{path}.consistency", f"is {value!r}; crash")
 
+    def _exclusion(self, value: Any, path: str, *, protect: Any) -> VolumeExclusion:
+        section = self._mapping(value, path, EXCLUSION_KEYS)
+        if section is None:
+            return VolumeExclusion()
+        if not section:
+            self.refuse(path, 'is empty; name the volumes, such as {tags: {Scratch: "true"}}, or leave it out')
+        tags = self._tags(section, "tags", path)
+        devices = section.get("devices", [])
+        if not isinstance(devices, list) or any(
+            not isinstance(device, str) or not DEVICE.fullmatch(device) for device in devices
+        ):
+            self.refuse(f"{path}.devices", f"is {shown(devices)}; a list of device names, such as [/dev/sdf]")
+            devices = []
+        boot, data = self._flag(section, "boot", path), self._flag(section, "data", path)
+        if boot and data:
+            self.refuse(path, "boot and data together leave no volume; keep one of them")
+        elif boot and protect == "image":
+            self.refuse(
+                f"{path}.boot", "an image cannot leave its boot volume out; leave it out, or protect: snapshots"
+            )
+        return VolumeExclusion(tags=tags, devices=frozenset(devices), boot=boot, data=data)
+
     def _copies(self, value: Any, path: str) -> tuple[CopyRule, ...]:
         if not isinstance(value, list):
             self.refuse(path, f"is {value!r}; a list, such as [{{region: us-west-2, retention: {{keep_daily: 7}}}}]")
             return ()
-        if len(value) > 1:
-            self.refuse(f"{path}[1]", "more than one destination is not carried out by this version; keep one")
-        copies = []
+        copies: list[CopyRule] = []
+        first_of: dict[str, int] = {}
         for number, item in enumerate(value):
             below = f"{path}[{number}]"
-            known = ("region", "retention")
-            section = self._mapping(item, below, known=known, later=("account",), required=known)
+            section = self._mapping(item, below, COPY_KEYS)
             if section is None:
                 continue
             region = section.get("region")
-            if "region" in section and (not isinstance(region, str) or not _REGION.fullmatch(region)):
+            if "region" in section and (not isinstance(region, str) or not REGION.fullmatch(region)):
                 self.refuse(f"{below}.region", f"is {region!r}; a Region's code, such as us-west-2")
+            elif isinstance(region, str) and first_of.setdefault(region, number) != number:
+                message = f"{region} is the destination of copies[{first_of[region]}], too; keep one of them"
+                self.refuse(f"{below}.region", message)
             retention = self._retention(section.get("retention"), f"{below}.retention")
             if isinstance(region, str) and retention:
                 copies.append(CopyRule(region=Region(region), retention=retention))
         return tuple(copies)
 
     def _objectives(self, value: Any, path: str) -> Objectives:
-        section = self._mapping(value, path, known=("rpo", "rto")) or {}
+        section = self._mapping(value, path, OBJECTIVE_KEYS) or {}
         return Objectives(
-            rpo=self._convert(section, "rpo", f"{path}.rpo", parse_duration),
-            rto=self._convert(section, "rto", f"{path}.rto", parse_duration),
+            rpo=self._convert(section, "rpo", path, parse_duration),
+            rto=self._convert(section, "rto", path, parse_duration),
         )
 
     def _retention(self, value: Any, path: str) -> Policy | None:
+        if value is None:
+            return None
         before = len(self.problems)
-        section = self._mapping(value, path, known=tuple(each.name for each in fields(Policy)))
+        section = self._mapping(value, path, RETENTION_KEYS)
         if section is None:
             return None
         rules: dict[str, Any] = {}
         for key in section:
+            if key not in RETENTION_KEYS.known:
+                continue
             if "within" in key:
-                rules[key] = self._convert(section, key, f"{path}.{key}", Span.parse)
-            elif key in {each.name for each in fields(Policy)}:
-                count = section[key]
-                if type(count) is not int or count < KEEP_ALL or count == 0:
-                    self.refuse(f"{path}.{key}", f"is {count!r}; a number from 1, or -1 for all")
-                else:
-                    rules[key] = count
+                rules[key] = self._convert(section, key, path, Span.parse)
+            elif type(section[key]) is not int or section[key] < KEEP_ALL or section[key] == 0:
+                self.refuse(f"{path}.{key}", f"is {section[key]!r}; a number from 1, or -1 for all")
+            else:
+                rules[key] = section[key]
         if len(self.problems) > before:
             return None
         if not rules:
@@ -415,79 +404,86 @@ class _Reader:
             return None
         return Policy(**rules)
 
+    # --- drill --------------------------------------------------------------------------------------------------------
+
+    def _drill(self, value: Any, path: str) -> Drill | None:
+        section = self._mapping(value, path, DRILL_KEYS)
+        if section is None:
+            return None
+        probes = section.get("probes", [])
+        if not isinstance(probes, list) or ("probes" in section and not probes):
+            self.refuse(f"{path}.probes", f"is {shown(probes)}; a list, such as [status-checks, {{tcp: 443}}]")
+            probes = []
+        return Drill(
+            schedule=self._convert(section, "schedule", path, read_schedule) or "",
+            group_by=self._convert(section, "group_by", path, read_tag_key) or "",
+            order=self._convert(section, "order", path, read_tag_key) or "",
+            probes=tuple(
+                probe for number, each in enumerate(probes) if (probe := self._probe(each, f"{path}.probes[{number}]"))
+            ),
+        )
+
+    def _probe(self, value: Any, path: str) -> Probe | None:
+        if value == "status-checks":
+            return Probe(kind=value)
+        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in PROBES[1:]:
+            message = f"is {shown(value)}; status-checks, or one of {', '.join(PROBES[1:])}, such as {{tcp: 443}}"
+            self.refuse(path, message)
+            return None
+        ((kind, given),) = value.items()
+        try:
+            return Probe(kind=kind, value=PROBE_VALUES[kind](given))
+        except ValueError as error:
+            self.refuse(f"{path}.{kind}", str(error))
+            return None
+
     # --- pieces -------------------------------------------------------------------------------------------------------
 
-    def _mapping(
-        self,
-        value: Any,
-        path: str,
-        *,
-        known: tuple[str, ...],
-        later: tuple[str, ...] = (),
-        required: tuple[str, ...] = (),
-    ) -> dict[str, Any] | None:
+    def _mapping(self, value: Any, path: str, keys: Keys) -> dict[str, Any] | None:
         if not isinstance(value, dict):
             what = "the document" if not path else "it"
-            self.refuse(path, f"{what} is {_shown(value)}; a mapping with {', '.join(required or known)}")
+            self.refuse(path, f"{what} is {shown(value)}; a mapping with {', '.join(keys.required or keys.known)}")
             return None
         for key in value:
-            below = _join(path, key)
-            if key in later:
-                self.refuse(below, "is not carried out by this version; leave it out")
-            elif key not in known:
-                self.refuse(below, f"is not a key of a plan here; the keys are {', '.join(known)}")
-        for key in required:
+            below = join_path(path, key)
+            if key in keys.refused:
+                self.refuse(below, keys.refused[key])
+            elif key not in keys.known:
+                self.refuse(below, f"is not a key of a plan here; the keys are {', '.join(keys.known)}")
+        for key in keys.required:
             if key not in value:
-                self.refuse(_join(path, key), "is missing")
+                self.refuse(join_path(path, key), "is missing")
             elif value[key] is None:
-                self.refuse(_join(path, key), "has no value")
+                self.refuse(join_path(path, key), "has no value")
         return value
 
     def _name(self, section: Mapping[str, Any], path: str) -> str | None:
         value = section.get(path.rsplit(".", 1)[-1])
         if value is None:
             return None
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
+        if not isinstance(value, str) or not NAME.fullmatch(value):
             self.refuse(path, f"is {value!r}; 1 to 40 small letters, digits and hyphens, no hyphen at either end")
             return None
         return value
 
+    def _flag(self, section: Mapping[str, Any], key: str, path: str) -> bool:
+        value = section.get(key, False)
+        if not isinstance(value, bool):
+            self.refuse(f"{path}.{key}", f"is {value!r}; either true or false")
+            return False
+        return value
+
     def _convert(self, section: Mapping[str, Any], key: str, path: str, read: Callable[[str], _T]) -> _T | None:
-        value = section.get(key)
+        value, below = section.get(key), join_path(path, key)
         if value is None:
             if key in section:
-                self.refuse(path, "has no value")
+                self.refuse(below, "has no value")
             return None
         if not isinstance(value, str):
-            self.refuse(path, f"is {value!r}, not text; put it in quotes")
+            self.refuse(below, f"is {value!r}, not text; put it in quotes")
             return None
         try:
             return read(value)
         except ValueError as error:
-            self.refuse(path, str(error))
+            self.refuse(below, str(error))
             return None
-
-
-def _timezone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (ValueError, OSError, LookupError) as error:
-        raise ValueError(f"{text!r} is not a time zone; an IANA name, such as Asia/Tokyo or UTC") from error
-
-
-def _schedule(text: str) -> str:
-    if len(text.split()) != 5:  # noqa: PLR2004 - cronsim would take a sixth field, seconds, which a tick cannot keep
-        raise ValueError(f"{text!r} is not a schedule; five cron fields, such as 0 3 * * *")
-    try:
-        CronSim(text, datetime(2026, 1, 1, tzinfo=UTC))  # any start: only to have the expression parsed
-    except CronSimError as error:
-        raise ValueError(f"{text!r} is not a schedule ({error}); five cron fields, such as 0 3 * * *") from error
-    return text
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _shown(value: Any) -> str:
-    return "empty" if value is None else repr(value)[:80]
