@@ -110,3 +110,8 @@ demo: setup ## run the main job on a local cloud of its own: about three minutes
 .PHONY: bench
 bench: .venv/.installed ## measure calls, copies, cold starts and the twin; writes docs/benchmarks.md
 	AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=bench AWS_DEFAULT_REGION=us-east-1 python -m bench
+
+.PHONY: mutants
+mutants: .venv/.installed ## change the code that decides about deletion, and see that a test notices every change
+	$(UV) sync --quiet --frozen --all-extras --group mutation
+	python -m bench.mutation
