@@ -63,6 +63,8 @@ class Installation:
 
     now: datetime = START
     deletion_cap: int = 200
+    lineage_percent: int = 75
+    require_recycle_bin: bool = False
     snapshot_copy_limit: int = 20
     name: str = "main"
     twin: Twin = field(init=False)
@@ -105,6 +107,8 @@ class Installation:
             "HIKAE_BUCKET": self._bucket(site),
             "HIKAE_TABLE": f"hikae-{self.name}-{site}",
             "HIKAE_DELETION_CAP": str(self.deletion_cap),
+            "HIKAE_LINEAGE_DELETION_PERCENT": str(self.lineage_percent),
+            "HIKAE_REQUIRE_RECYCLE_BIN": str(self.require_recycle_bin).lower(),
         }
         if site is SiteRole.PRIMARY:
             return shared
@@ -122,6 +126,12 @@ class Installation:
             region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
             client = self.twin.client("s3", region)
             client.put_object(Bucket=self._bucket(site), Key=f"plans/{name}.yaml", Body=text.encode())
+
+    def remove(self, name: str, sites: Iterable[SiteRole] = tuple(SiteRole)) -> None:
+        """Remove a plan at the sites."""
+        for site in sites:
+            region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+            self.twin.client("s3", region).delete_object(Bucket=self._bucket(site), Key=f"plans/{name}.yaml")
 
     def launch(self, count: int = 1, *, tags: Mapping[str, str] | None = None, **arguments: Any) -> list[str]:
         """Run instances with a root and a data volume; they are running when this returns."""
@@ -199,10 +209,19 @@ class Installation:
             self.advance(minutes=5)
         raise AssertionError(f"copying does not come to an end: {runs[-1]}")
 
-    def prune(self, site: SiteRole, *, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        site: SiteRole,
+        *,
+        now: datetime | None = None,
+        dry_run: bool = False,
+        lineage_percent: int | None = None,
+    ) -> Pruned:
         """One run of prune_recovery_points."""
         settings = self.primary if site is SiteRole.PRIMARY else self.recovery
-        return wiring.pruner(settings, dry_run=dry_run)
+        return wiring.pruner(
+            settings, now=now or self.twin.clock.now(), dry_run=dry_run, lineage_percent=lineage_percent
+        )
 
     # --- what EC2 says ------------------------------------------------------------------------------------------------
 
@@ -222,7 +241,9 @@ class Installation:
 
     def _make_site(self, region: Region, site: SiteRole) -> None:
         location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        self.twin.client("s3", region).create_bucket(Bucket=self._bucket(site), **location)
+        s3 = self.twin.client("s3", region)
+        s3.create_bucket(Bucket=self._bucket(site), **location)
+        s3.put_bucket_versioning(Bucket=self._bucket(site), VersioningConfiguration={"Status": "Enabled"})
         self.twin.client("dynamodb", region).create_table(
             TableName=f"hikae-{self.name}-{site}",
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],

@@ -6,7 +6,12 @@ from hikae.runtime import entry, reporting, wiring
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer a schedule. `{"dry_run": true}` decides and deletes nothing."""
-    dry_run = entry.flag_of(event, "dry_run")
-    pruned = wiring.pruner(wiring.load_settings(), dry_run=dry_run, observe=reporting.log_outcome)
+    """Answer a schedule. `{"dry_run": true}` decides and deletes nothing, `lineage_percent` is for this run only."""
+    pruned = wiring.pruner(
+        wiring.load_settings(),
+        now=entry.time_of(event),
+        dry_run=entry.flag_of(event, "dry_run"),
+        lineage_percent=entry.percent_of(event, "lineage_percent"),
+        observe=reporting.log_outcome,
+    )
     return reporting.report_pruning(pruned)

@@ -220,7 +220,7 @@ class Usage(Protocol):
         All versions of all launch templates, launch configurations, and Auto Scaling groups.
         """
 
-    def locked_snapshots(self) -> Mapping[SnapshotId, str]:
+    def locked_snapshots(self) -> Mapping[str, str]:
         """The snapshots that are locked, each with its lock in words."""
 
     def recycle_bin_rules(self) -> tuple[RecycleBinRule, ...]:

@@ -13,8 +13,10 @@ from botocore.config import Config
 from hikae.aws.errors import reading
 
 if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_rbin import RecycleBinClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -58,6 +60,16 @@ class Clients:
     def dynamodb(self) -> "DynamoDBClient":
         """DynamoDB in the site's own Region."""
         client: DynamoDBClient = self._client("dynamodb", self.region)
+        return client
+
+    def autoscaling(self) -> "AutoScalingClient":
+        """Auto Scaling in the site's own Region."""
+        client: AutoScalingClient = self._client("autoscaling", self.region)
+        return client
+
+    def rbin(self) -> "RecycleBinClient":
+        """The Recycle Bin in the site's own Region."""
+        client: RecycleBinClient = self._client("rbin", self.region)
         return client
 
     def _client(self, service: str, region: str, *, is_creating: bool = False) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hikae.aws.errors import reading
-from hikae.domain.plan import MAX_BYTES, PlanError, Problem, parse_plan
+from hikae.domain.plan import MAX_BYTES, Plan, PlanError, Problem, parse_plan
 from hikae.ports import BrokenPlan, NotFound, Plans, PortError, Refused
 
 if TYPE_CHECKING:
@@ -78,6 +78,22 @@ class S3PlanStore:
             else:
                 readable.append(plan)
         return Plans(readable=tuple(readable), broken=tuple(broken))
+
+    def past(self, plan: str) -> Iterator[Plan]:
+        """See `ports.PlanStore`. The bucket is versioned, and versions of plans do not expire."""
+        key = f"{PLANS}{plan}{SUFFIX}"
+        versions: list[Any] = []
+        with reading(f"versions of {key} in {self._bucket}"):
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key):
+                versions.extend(version for version in page.get("Versions", []) if version["Key"] == key)
+        for version in sorted(versions, key=lambda each: each["LastModified"], reverse=True):
+            with reading(f"{key} in {self._bucket}"):
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version["VersionId"])
+                text = answer["Body"].read(MAX_BYTES + 1).decode(errors="replace")
+            try:
+                yield parse_plan(text)
+            except PlanError:
+                continue
 
 
 def list_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:

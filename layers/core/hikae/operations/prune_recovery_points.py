@@ -245,7 +245,7 @@ class _Uses:
 def _ask_for_uses(usage: Usage, *, require_recycle_bin: bool) -> _Uses:
     failures: list[Outcome] = []
     references: Mapping[str, frozenset[str]] = {}
-    locks: Mapping[SnapshotId, str] = {}
+    locks: Mapping[str, str] = {}
     bin_rules: tuple[RecycleBinRule, ...] | None = () if require_recycle_bin else None
     try:
         references = usage.references()

@@ -50,6 +50,20 @@ def flag_of(event: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def percent_of(event: Mapping[str, Any], name: str) -> int | None:
+    """A percentage of the event, None where it is not given.
+
+    Raises:
+        EventError: it is no whole number from 0 to 100.
+    """
+    value = event.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= 100:  # noqa: PLR2004 - per cent
+        raise EventError(f"{name} is {value!r}; a whole number from 0 to 100")
+    return value
+
+
 class Looks:
     """Since when wake-ups are news to this process: what was sent earlier, its last complete look has answered."""
 

@@ -26,6 +26,7 @@ MISSED_SLOTS = "MissedSlots"
 UNREADABLE_PLANS = "UnreadablePlans"
 UNPROTECTABLE_RESOURCES = "UnprotectableResources"
 CAPPED_DELETIONS = "CappedDeletions"
+HELD_BACK_DELETIONS = "HeldBackDeletions"
 
 _SHOWN = 100
 """The most missed slots of a rule that an answer lists, the newest ones; the metric counts all."""
@@ -136,6 +137,7 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
             FAILED_RESOURCES: sum(outcome.is_failure for outcome in pruned.outcomes) + len(pruned.unreachable),
             UNREADABLE_PLANS: len(pruned.broken_plans),
             CAPPED_DELETIONS: pruned.capped,
+            HELD_BACK_DELETIONS: pruned.held_back,
             "Deleted": deleted,
         }
     )
@@ -147,6 +149,7 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
         },
         "deleted": deleted,
         "capped": pruned.capped,
+        "held_back": pruned.held_back,
         "failed": {outcome.resource: outcome.reason for outcome in pruned.outcomes if outcome.is_failure},
         "unclear": {unclear.id: unclear.reason for unclear in pruned.unclear},
         "unreachable": list(pruned.unreachable),

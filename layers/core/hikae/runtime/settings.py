@@ -31,6 +31,8 @@ class Settings:
     snapshot_copy_limit: int = 20
     image_copy_limit: int = 50
     deletion_cap: int = 2000
+    lineage_deletion_percent: int = 75
+    require_recycle_bin: bool = False
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -54,6 +56,8 @@ class Settings:
             snapshot_copy_limit=reader.read("HIKAE_SNAPSHOT_COPY_LIMIT", _count, 20, default="20"),
             image_copy_limit=reader.read("HIKAE_IMAGE_COPY_LIMIT", _count, 50, default="50"),
             deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 2000, default="2000"),
+            lineage_deletion_percent=reader.read("HIKAE_LINEAGE_DELETION_PERCENT", _percent, 75, default="75"),
+            require_recycle_bin=reader.read("HIKAE_REQUIRE_RECYCLE_BIN", _flag, fallback=False, default="false"),
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))
@@ -109,6 +113,19 @@ def _count(value: str) -> int:
     if number < 0:
         raise ValueError("it must not be negative")
     return number
+
+
+def _percent(value: str) -> int:
+    number = _count(value)
+    if number > 100:  # noqa: PLR2004 - per cent
+        raise ValueError("it must not be more than 100")
+    return number
+
+
+def _flag(value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise ValueError("either true or false")
+    return value == "true"
 
 
 def _parts(value: str) -> list[str]:

@@ -119,10 +119,22 @@ def _source_site(settings: Settings, primary: Place) -> "SourceSite":
     )
 
 
-def pruner(settings: Settings, *, dry_run: bool, observe: Callable[[Outcome], None] = lambda _: None) -> "Pruned":
-    """Run prune_recovery_points for this site; `observe` hears of each outcome at once."""
+def pruner(
+    settings: Settings,
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    lineage_percent: int | None = None,
+    observe: Callable[[Outcome], None] = lambda _: None,
+) -> "Pruned":
+    """Run prune_recovery_points for this site; `lineage_percent` takes the place of the setting in this one run.
+
+    `observe` hears of each outcome at once.
+    """
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings, Ec2Remover  # noqa: PLC0415
+    from hikae.aws.usage import AwsUsage  # noqa: PLC0415
+    from hikae.domain.pruning import DeletionLimits  # noqa: PLC0415
     from hikae.operations.prune_recovery_points import prune_recovery_points  # noqa: PLC0415
 
     clients = clients_for(settings.place.region)
@@ -131,16 +143,25 @@ def pruner(settings: Settings, *, dry_run: bool, observe: Callable[[Outcome], No
         there = Place(account=settings.place.account, region=region)
         return Ec2Holdings(clients.reading_ec2(region), place=there)
 
+    percent = settings.lineage_deletion_percent if lineage_percent is None else lineage_percent
     return prune_recovery_points(
         installation=settings.installation,
         site=settings.site,
         plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
+        usage=AwsUsage(
+            place=settings.place,
+            ec2=clients.reading_ec2(),
+            autoscaling=clients.autoscaling(),
+            rbin=clients.rbin(),
+        ),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
         remover=Ec2Remover(clients.reading_ec2()),
         destinations=destination,
-        cap=settings.deletion_cap,
+        limits=DeletionLimits(per_run=settings.deletion_cap, lineage_percent=percent),
+        require_recycle_bin=settings.require_recycle_bin,
+        now=now,
         dry_run=dry_run,
         observe=observe,
     )
