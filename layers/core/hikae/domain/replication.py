@@ -67,7 +67,8 @@ def judge_copies(
     complete_copies = earliest_sets(copies)
     candidates = [point for point_id, point in earliest_sets(sources).items() if point_id not in complete_copies]
     names = {point.id for point in candidates}
-    verdicts = retention.decide(policy.retention, [*complete_copies.values(), *candidates], timezone=policy.timezone)
+    everything = [*complete_copies.values(), *candidates]
+    verdicts = retention.decide(policy.retention, everything, timezone=policy.timezone, is_final=True)
     return [
         Verdict(id=verdict.id, action=Action.COPY, reasons=verdict.reasons)
         if verdict.action is Action.KEEP

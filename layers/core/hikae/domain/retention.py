@@ -6,9 +6,10 @@ https://restic.readthedocs.io/en/stable/060_forget.html
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -67,8 +68,6 @@ class Span:
         restic.
         """
         month_index = moment.year * _MONTHS + moment.month - 1 - self.years * _MONTHS - self.months
-        if month_index < _MONTHS:  # before the year 1
-            return datetime.min.replace(tzinfo=UTC)
         try:
             day = date(month_index // _MONTHS, month_index % _MONTHS + 1, 1) + timedelta(
                 days=moment.day - 1 - self.days
@@ -76,8 +75,20 @@ class Span:
             local = datetime.combine(day, moment.timetz())
             # Hours are absolute: taken off in UTC, they do not stretch over a daylight-saving change.
             return datetime.fromtimestamp(local.timestamp() - self.hours * 3600, tz=UTC)
-        except (OverflowError, ValueError):
+        except (OverflowError, ValueError):  # before the year 1
             return datetime.min.replace(tzinfo=UTC)
+
+    def latest_before(self, moment: datetime) -> datetime:
+        """The latest time that `before` gives for `moment` or any earlier one, in UTC.
+
+        `before` goes back at times: one month before 31 March is 3 March, one month before 1 April is 1 March.
+        """
+        if not (self.years or self.months or self.days):
+            return self.before(moment)
+        # Between changes of the UTC offset and local midnights, all of them on a quarter of an hour, it grows with
+        # time; so it is the greatest at the end of such a stretch, and what runs over does so for at most three days.
+        quarter = moment.astimezone(UTC).replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+        return max(self.before(moment), _latest_until(self, quarter, moment.tzinfo))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,26 +114,32 @@ class Policy:
         return self == Policy()
 
 
-def decide(policy: Policy, points: Iterable[Dated], *, timezone: ZoneInfo) -> list[Verdict]:
+def decide(policy: Policy, points: Iterable[Dated], *, timezone: ZoneInfo, is_final: bool = False) -> list[Verdict]:
     """Keep or expire each point, newest first, with every rule that keeps it.
 
     Only complete points may be given: an incomplete one would use up a count. Points of equal time are told apart by
     their id, so the order in which they are given does not matter.
+
+    With `is_final`, less is kept: no point that was expired, or would have been, when the newest one was not there yet.
+    restic's own words would bring it back where a span of months ends on a day that the month does not have, and where
+    the oldest point falls out of a span and the next one becomes the oldest.
     """
     newest_first = sorted(points, key=attrgetter("time", "id"), reverse=True)
     if policy.is_empty:
         return [Verdict(id=point.id, action=Action.KEEP, reasons=("no retention rule",)) for point in newest_first]
-    rules = _rules(policy, newest_first, timezone)
+    rules = _rules(policy, newest_first, timezone, is_final=is_final)
     verdicts = []
     for number, point in enumerate(newest_first):
         local = point.time.astimezone(timezone)
         is_oldest = number == len(newest_first) - 1
+        # A rule that is over stays so for all older points: most of a long history is judged by few rules.
+        rules = [rule for rule in rules if not rule.is_over(local)]
         reasons = tuple(reason for rule in rules if (reason := rule.judge(local, number, is_oldest=is_oldest)))
-        verdicts.append(Verdict(id=point.id, action=Action.KEEP if reasons else Action.EXPIRE, reasons=reasons))
-    return [
-        verdict if verdict.reasons else Verdict(id=verdict.id, action=Action.EXPIRE, reasons=("no rule keeps it",))
-        for verdict in verdicts
-    ]
+        if reasons:
+            verdicts.append(Verdict(id=point.id, action=Action.KEEP, reasons=reasons))
+        else:
+            verdicts.append(Verdict(id=point.id, action=Action.EXPIRE, reasons=("no rule keeps it",)))
+    return verdicts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,68 +147,89 @@ class _Rule:
     """One rule on its way from the newest point to the oldest."""
 
     reason: str
-    bucket: Callable[[datetime, int], int]
+    bucket: "_Bucket"
     left: int
     after: datetime | None = None
-    last: int | None = None
+    keeps_oldest: bool = True
+    last: Hashable = None
+
+    def is_over(self, local: datetime) -> bool:
+        # `after` is in UTC: times of one and the same zone are compared by their wall clock, which repeats an hour.
+        return self.left == 0 or (self.after is not None and local <= self.after)
 
     def judge(self, local: datetime, number: int, *, is_oldest: bool) -> str | None:
-        # `after` is in UTC: times of one and the same zone are compared by their wall clock, which repeats an hour.
-        if self.left == 0 or (self.after is not None and local <= self.after):
-            return None
         value = self.bucket(local, number)
         is_new = value != self.last
-        if not is_new and not is_oldest:
+        if not is_new and not (is_oldest and self.keeps_oldest):
             return None
         self.last = value
-        if self.left > 0:
+        if self.left != KEEP_ALL:
             self.left -= 1
         return self.reason if is_new else f"oldest {self.reason}"
 
 
-def _rules(policy: Policy, newest_first: Sequence[Dated], timezone: ZoneInfo) -> list[_Rule]:
+def _rules(policy: Policy, newest_first: Sequence[Dated], timezone: ZoneInfo, *, is_final: bool) -> list[_Rule]:
+    if not newest_first:
+        return []
+    newest = newest_first[0].time.astimezone(timezone)
+
+    def within(span: Span, reason: str, bucket: "_Bucket") -> _Rule:
+        after = span.latest_before(newest) if is_final else span.before(newest)
+        return _Rule(reason=reason, bucket=bucket, left=KEEP_ALL, after=after, keeps_oldest=not is_final)
+
     rules: list[_Rule] = []
-    newest = newest_first[0].time.astimezone(timezone) if newest_first else None
-    if policy.keep_within and newest:
-        reason = f"within {policy.keep_within}"
-        rules.append(_Rule(reason=reason, bucket=_each, left=KEEP_ALL, after=policy.keep_within.before(newest)))
+    if policy.keep_within:
+        rules.append(within(policy.keep_within, f"within {policy.keep_within}", _each))
     for name, bucket in _BUCKETS.items():
         count: int = getattr(policy, f"keep_{name}")
         if count:
             rules.append(_Rule(reason=f"{name} snapshot", bucket=bucket, left=count))
     for name, bucket in _BUCKETS.items():
         span: Span | None = getattr(policy, f"keep_within_{name}", None)
-        if span and newest:
-            rules.append(_Rule(reason=f"{name} within {span}", bucket=bucket, left=KEEP_ALL, after=span.before(newest)))
+        if span:
+            rules.append(within(span, f"{name} within {span}", bucket))
     return rules
 
 
-def _each(_: datetime, number: int) -> int:
+@lru_cache(maxsize=4096)
+def _latest_until(span: Span, quarter: datetime, timezone: ZoneInfo) -> datetime:
+    """The latest that `before` gives in the days up to `quarter`, just before each quarter of an hour."""
+    before_it = quarter - timedelta(microseconds=1)
+    quarters = (before_it - number * _QUARTER for number in range(_RUN_OVER // _QUARTER))
+    return max(span.before(moment.astimezone(timezone)) for moment in quarters)
+
+
+_QUARTER: Final = timedelta(minutes=15)
+_RUN_OVER: Final = timedelta(days=5)
+
+_Bucket = Callable[[datetime, int], Hashable]
+
+
+def _each(_: datetime, number: int) -> Hashable:
     return number
 
 
-def _hour(local: datetime, _: int) -> int:
-    return local.toordinal() * 24 + local.hour
+def _hour(local: datetime, _: int) -> Hashable:
+    return local.date(), local.hour
 
 
-def _day(local: datetime, _: int) -> int:
-    return local.toordinal()
+def _day(local: datetime, _: int) -> Hashable:
+    return local.date()
 
 
-def _week(local: datetime, _: int) -> int:
-    year, week, _weekday = local.isocalendar()
-    return year * 100 + week
+def _week(local: datetime, _: int) -> Hashable:
+    return local.isocalendar()[:2]
 
 
-def _month(local: datetime, _: int) -> int:
-    return local.year * 100 + local.month
+def _month(local: datetime, _: int) -> Hashable:
+    return local.year, local.month
 
 
-def _year(local: datetime, _: int) -> int:
+def _year(local: datetime, _: int) -> Hashable:
     return local.year
 
 
-_BUCKETS: Final[dict[str, Callable[[datetime, int], int]]] = {
+_BUCKETS: Final[dict[str, _Bucket]] = {
     "last": _each,
     "hourly": _hour,
     "daily": _day,
