@@ -1,6 +1,7 @@
 """What is wanted at the recovery site gets there once, encrypted, whole, and within the limit."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from hikae.domain.model import AccountId, Place, Region, SiteRole
 from hikae.domain.naming import read_tags
@@ -124,18 +125,45 @@ def test_a_copy_that_failed_is_made_again_and_only_that_member(installation: Ins
     assert attempts == [("completed", "2"), ("completed", "2"), ("error", "1"), ("error", "1")]
 
 
-def test_a_copy_is_not_tried_for_ever(installation: Installation) -> None:
+def test_a_copy_is_tried_again_ever_more_rarely_and_not_for_ever(installation: Installation) -> None:
     installation.launch()
     installation.apply("production", SNAPSHOT_PLAN)
     installation.back_up()
     key = installation.key_arn.rpartition("/")[2]
     installation.twin.client("kms", RECOVERY).disable_key(KeyId=key)
-    for _ in range(8):
+    began = installation.twin.clock.now()
+    asked_after = []
+    for _ in range(40):
+        before = installation.twin.count("CopySnapshot")
         run = installation.copy()
-        installation.advance(minutes=30)
+        if installation.twin.count("CopySnapshot") > before:
+            asked_after.append((installation.twin.clock.now() - began) // timedelta(minutes=1))
+        installation.advance(minutes=15)
+        assert all(outcome.status in ("failed", "created") for outcome in run.outcomes)
+    assert asked_after == [0, 15, 45, 105, 225]
     assert installation.twin.count("CopySnapshot") == 10
-    assert {outcome.status for outcome in run.outcomes} == {"failed"}
-    assert all("not accessible" in outcome.reason for outcome in run.outcomes)
+    for outcome in run.outcomes:
+        assert outcome.resource.startswith("snap-")
+        assert "attempt 5, is error: Given key ID is not accessible" in outcome.reason
+        assert "SourceKeyArns" in outcome.reason
+        assert outcome.reason.endswith("there is no further attempt")
+
+
+def test_a_failed_copy_is_reported_until_its_next_attempt_is_due(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.back_up()
+    key = installation.key_arn.rpartition("/")[2]
+    kms = installation.twin.client("kms", RECOVERY)
+    kms.disable_key(KeyId=key)
+    installation.copy()
+    installation.advance(minutes=10)
+    kms.enable_key(KeyId=key)
+    run = installation.copy()
+    assert [outcome.status for outcome in run.outcomes] == ["failed", "failed"]
+    assert all("the next attempt is due at 2026-11-22T10:40:00" in outcome.reason for outcome in run.outcomes)
+    installation.advance(minutes=5)
+    assert [outcome.status for outcome in installation.copy().outcomes] == ["created", "created"]
 
 
 def test_a_rule_that_copies_here_and_has_no_plan_here_is_named(installation: Installation) -> None:

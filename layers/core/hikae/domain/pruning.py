@@ -24,7 +24,7 @@ from hikae.domain.guards import (
 from hikae.domain.model import Action, Image, PointId, PointState, RecoveryPoint, Region, Snapshot, Verdict
 from hikae.domain.naming import format_time
 from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
-from hikae.domain.replication import CopyPolicy, Group, earliest_sets, grouped, judge_copies
+from hikae.domain.replication import CopyPolicy, Group, earliest_sets, grouped, is_given_up, judge_copies
 from hikae.domain.retention import Policy
 
 INCOMPLETE_AFTER: Final = timedelta(days=1)
@@ -130,11 +130,6 @@ def plan_pruning(
         capped=len(capped),
         held_back=len(held_back),
     )
-
-
-def is_given_up(point: RecoveryPoint, *, retire_after: timedelta | None, is_gone: bool, now: datetime) -> bool:
-    """Whether `point` is of a resource that is gone, and older than the user wants to pay for."""
-    return is_gone and retire_after is not None and now - point.source_time > retire_after
 
 
 def _retired(

@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hikae.domain import retention
-from hikae.domain.model import Action, Place, PointId, RecoveryPoint, ResourceId, Verdict
+from hikae.domain.model import Action, Image, Place, PointId, RecoveryPoint, ResourceId, Snapshot, Verdict
+from hikae.domain.naming import COPY_ATTEMPT, format_time
+from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
 from hikae.domain.retention import Policy
 
 
@@ -28,11 +30,12 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyPolicy:
-    """What a destination keeps of a rule's copies, and how old its newest may be."""
+    """What a destination keeps of a rule's copies, how old its newest may be, and of what is gone."""
 
     retention: Policy
     timezone: ZoneInfo
     rpo: timedelta | None = None
+    retire_after: timedelta | None = None
 
 
 def group_of(point: RecoveryPoint) -> Group:
@@ -60,6 +63,11 @@ def earliest_sets(points: Iterable[RecoveryPoint]) -> dict[PointId, RecoveryPoin
     return earliest
 
 
+def is_given_up(point: RecoveryPoint, *, retire_after: timedelta | None, is_gone: bool, now: datetime) -> bool:
+    """Whether `point` is of a resource that is gone, and older than the user wants to pay for."""
+    return is_gone and retire_after is not None and now - point.source_time > retire_after
+
+
 def judge_copies(
     policy: CopyPolicy, *, sources: Sequence[RecoveryPoint], copies: Sequence[RecoveryPoint]
 ) -> list[Verdict]:
@@ -79,6 +87,68 @@ def judge_copies(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartCopy:
+    """The member is to be copied, in this attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryCopy:
+    """The last copy has failed, and the next attempt is not due before `at`; None: there is none."""
+
+    reason: str
+    at: datetime | None
+
+
+MAX_ATTEMPTS: Final = 5
+RETRY_AFTER: Final = timedelta(minutes=15)
+RETRY_AFTER_AT_MOST: Final = timedelta(days=1)
+_KEY_MESSAGE: Final = "key id is not accessible"
+KEY_REMEDY: Final = (
+    "give the recovery site the use of the key that the source is encrypted with, by the key's policy and its ARN in "
+    "SourceKeyArns, and see that the key is enabled"
+)
+
+
+def next_copy(copies: Sequence[Snapshot | Image], *, now: datetime) -> StartCopy | RetryCopy | None:
+    """What is to be done about a member with these copies; None where one is there, or on its way.
+
+    After a failure the next attempt waits a quarter of an hour from the start of the failed one, after each further
+    failure twice as long, a day at most.
+    """
+    if any(copy.state not in FAILED_IMAGE | FAILED_SNAPSHOT for copy in copies):
+        return None
+    if not copies:
+        return StartCopy(attempt=1)
+    last = max(copies, key=attempt_of)
+    attempt = attempt_of(last)
+    why = explain_failure(last.state_message or "EC2 gave no reason")
+    reason = f"copy {last.id}, attempt {attempt}, is {last.state}: {why}"
+    if attempt >= MAX_ATTEMPTS:
+        return RetryCopy(reason=f"{reason}; there is no further attempt", at=None)
+    started_at = last.created_at if isinstance(last, Image) else last.started_at
+    due = now if started_at is None else started_at + min(RETRY_AFTER * 2 ** (attempt - 1), RETRY_AFTER_AT_MOST)
+    if now >= due:
+        return StartCopy(attempt=attempt + 1)
+    return RetryCopy(reason=f"{reason}; the next attempt is due at {format_time(due)}", at=due)
+
+
+def attempt_of(copy: Snapshot | Image) -> int:
+    """Which attempt at a copy this is, by its tag."""
+    return int(copy.tags[COPY_ATTEMPT])
+
+
+def explain_failure(message: str) -> str:
+    """EC2's message, and what to do about it where that is known.
+
+    A key that cannot be used shows up only in the copy's state:
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
+    """
+    return f"{message}; {KEY_REMEDY}" if _KEY_MESSAGE in message.lower() else message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replication:
     """What a destination should do about all sources: copies that are wanted, most RPO at risk first, and the rest."""
 
@@ -92,8 +162,12 @@ def plan_replication(
     copies: Iterable[RecoveryPoint],
     policies: Mapping[tuple[str, str], CopyPolicy],
     now: datetime,
+    present: Mapping[Place, frozenset[str]] | None = None,
 ) -> Replication:
-    """Judge every source that has no complete copy. `policies` are the destination's own, by (plan, rule)."""
+    """Judge every source that has no complete copy. `policies` are the destination's own, by (plan, rule).
+
+    `present` are the resources that exist, by place, as far as that is known.
+    """
     copies_by_group = grouped(copies)
     wanted: list[tuple[float, float, RecoveryPoint]] = []
     verdicts: list[Verdict] = []
@@ -109,8 +183,19 @@ def plan_replication(
                 if point.is_complete and point.tags.point not in have
             )
             continue
-        judged = judge_copies(policy, sources=members, copies=there)
+        ids = (present or {}).get(group.place)
+        is_gone = ids is not None and group.resource not in ids
+        given_up = {
+            point.id
+            for point in members
+            if is_given_up(point, retire_after=policy.retire_after, is_gone=is_gone, now=now)
+        }
+        judged = judge_copies(policy, sources=[each for each in members if each.id not in given_up], copies=there)
         verdicts.extend(judged)
+        verdicts.extend(
+            Verdict(id=name, action=Action.SKIP, reasons=(f"{group.resource} is gone, and it is past retire_after",))
+            for name in sorted(given_up)
+        )
         by_id = {point.id: point for point in members}
         risk = _risk(policy, there, now)
         wanted.extend(

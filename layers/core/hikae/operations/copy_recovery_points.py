@@ -9,9 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from hikae.domain import naming
+from hikae.domain.guards import STANDARD_TIER
+from hikae.domain.inventory import read_presence
 from hikae.domain.model import CopyOrigin, Image, Kind, Place, PointTags, RecoveryPoint, Snapshot, Unclear, Verdict
-from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT, MAX_ATTEMPTS, Catalogue, assemble
-from hikae.domain.replication import CopyPolicy, plan_replication
+from hikae.domain.points import Catalogue, assemble
+from hikae.domain.replication import (
+    KEY_REMEDY,
+    CopyPolicy,
+    RetryCopy,
+    StartCopy,
+    attempt_of,
+    next_copy,
+    plan_replication,
+)
 from hikae.ports import (
     Ambiguous,
     BrokenPlan,
@@ -85,6 +95,7 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     sources: list[RecoveryPoint] = []
     unclear = list(here.unclear)
     sites: dict[Place, SourceSite] = {}
+    present: dict[Place, frozenset[str]] = {}
     for place, connect in primaries.items():
         try:
             site = connect()
@@ -92,13 +103,15 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         except PortError as error:
             outcomes.append(Outcome(resource=str(place), status=Status.FAILED, reason=f"cannot be read: {error}"))
             continue
-        outcomes.extend(_pull_inventory(place, site.documents, documents, holdings.place, policies.keys()))
+        outcomes.extend(
+            _pull_inventory(place, site.documents, documents, holdings.place, policies.keys(), present, now)
+        )
         sites[place] = site
         sources.extend(point for point in found.points if not point.is_copy)
         unclear.extend(found.unclear)
     for outcome in outcomes:
         observe(outcome)
-    decided = plan_replication(sources=sources, copies=copies, policies=policies, now=now)
+    decided = plan_replication(sources=sources, copies=copies, policies=policies, now=now, present=present)
     broker = _Broker(
         holdings=holdings,
         documents=documents,
@@ -131,7 +144,10 @@ def copy_policies(plans: Plans, place: Place) -> dict[tuple[str, str], CopyPolic
             copy = rule.copy_to(place.region)
             if copy is not None:
                 policies[plan.name, rule.name] = CopyPolicy(
-                    retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo
+                    retention=copy.retention,
+                    timezone=plan.timezone,
+                    rpo=rule.objectives.rpo,
+                    retire_after=plan.retire_after,
                 )
     return policies
 
@@ -148,17 +164,27 @@ def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> t
     return catalogue, manifests
 
 
-def _pull_inventory(
-    place: Place, source: Documents, destination: Documents, here: Place, policies: Collection[tuple[str, str]]
+def _pull_inventory(  # noqa: PLR0913, PLR0917 - where from, where to, and what is learnt from it
+    place: Place,
+    source: Documents,
+    destination: Documents,
+    here: Place,
+    policies: Collection[tuple[str, str]],
+    present: dict[Place, frozenset[str]],
+    now: datetime,
 ) -> Iterable[Outcome]:
     """Bring over what the primary says it protects, and name the rules that mean to copy here and that nobody knows.
 
-    An inventory that cannot be read is reported; it stops no copy, since points say themselves what they are.
+    What exists at the primary goes into `present`. An inventory that cannot be read is reported; it stops no copy, since
+    points say themselves what they are.
     """
     key = naming.inventory_key(place)
     try:
         document = source.read(key)
         destination.write(key, document)
+        known = read_presence(document, now=now)
+        if known is not None:
+            present[place] = known
         wanted = {
             (str(row["plan"]), str(row["rule"]))
             for row in document["resources"]
@@ -204,7 +230,8 @@ class _Broker:
             members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
             for copy in (*members, *point.leftovers):
                 origin = copy.tags.get(naming.COPY_OF)
-                if origin is None:
+                # The snapshots of an image that is not there (any more, or yet) are no copies of the image.
+                if origin is None or (isinstance(copy, Snapshot) and point.tags.kind is Kind.IMAGE):
                     continue
                 if isinstance(copy, Image):
                     self._images_of.setdefault(origin, []).append(copy)
@@ -218,7 +245,7 @@ class _Broker:
         self._images_in_flight = len(pending_images)
         copies: list[Snapshot | Image] = [copy for group in self._snapshots_of.values() for copy in group]
         copies.extend(copy for group in self._images_of.values() for copy in group)
-        visible = {_name_of(copy.tags[naming.COPY_OF], int(copy.tags[naming.COPY_ATTEMPT])) for copy in copies}
+        visible = {_name_of(copy.tags[naming.COPY_OF], attempt_of(copy)) for copy in copies}
         for name in self._recent - visible:
             if name.startswith("ami-"):
                 self._images_in_flight += 1
@@ -239,17 +266,22 @@ class _Broker:
 
     def _copy(self, point: RecoveryPoint, manifests: Documents) -> Iterable[Outcome]:
         tasks: list[tuple[Snapshot | Image, int]] = []
-        for member, attempt in self._missing(point):
+        archived = [each for each in point.snapshots if each.tier != STANDARD_TIER]
+        if archived:
+            # https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive-considerations.html
+            reason = f"it is in the {archived[0].tier} tier, from where nothing can be copied; restore it first"
+            yield _outcome(archived[0], point, Status.FAILED, reason)
+            return
+        for member, due in self._missing(point):
             unclear = self._unclear_of.get(member.id)
             if unclear is not None:
                 # Copying again because of a copy that cannot be understood would go on without end.
                 reason = f"its copy {unclear.id} cannot be accounted for: {unclear.reason}"
                 yield _outcome(member, point, Status.FAILED, reason)
-            elif attempt > MAX_ATTEMPTS:
-                reason = f"{MAX_ATTEMPTS} attempts to copy it have failed: {self._last_message(member)}"
-                yield _outcome(member, point, Status.FAILED, reason)
+            elif isinstance(due, RetryCopy):
+                yield _outcome(member, point, Status.FAILED, due.reason)
             else:
-                tasks.append((member, attempt))
+                tasks.append((member, due.attempt))
         if tasks and all(self._is_full(member) for member, _ in tasks):
             yield from (_outcome(member, point, Status.LATER, _FULL) for member, _ in tasks)
             return
@@ -264,26 +296,19 @@ class _Broker:
         for member, attempt in tasks:
             yield self._start(member, attempt, point)
 
-    def _missing(self, point: RecoveryPoint) -> Iterable[tuple[Snapshot | Image, int]]:
-        """The members that no copy, finished or under way, stands for, each with the attempt that is due."""
+    def _missing(self, point: RecoveryPoint) -> Iterable[tuple[Snapshot | Image, StartCopy | RetryCopy]]:
+        """The members that no copy, finished or under way, stands for, each with what is due."""
         members: tuple[Snapshot | Image, ...] = (point.image,) if point.image else point.snapshots
-        failed_states = FAILED_IMAGE if point.image else FAILED_SNAPSHOT
         for member in members:
-            copies: Sequence[Snapshot | Image] = self._copies_of(member)
-            if any(copy.state not in failed_states for copy in copies):
+            due = next_copy(self._copies_of(member), now=self.now)
+            if due is None or (isinstance(due, StartCopy) and _name_of(member.id, due.attempt) in self._recent):
                 continue
-            attempt = max((int(copy.tags[naming.COPY_ATTEMPT]) for copy in copies), default=0) + 1
-            if _name_of(member.id, attempt) not in self._recent:
-                yield member, attempt
+            yield member, due
 
     def _copies_of(self, member: Snapshot | Image) -> Sequence[Snapshot | Image]:
         if isinstance(member, Image):
             return self._images_of.get(member.id, [])
         return self._snapshots_of.get(member.id, [])
-
-    def _last_message(self, member: Snapshot | Image) -> str:
-        copies = sorted(self._copies_of(member), key=lambda copy: int(copy.tags[naming.COPY_ATTEMPT]))
-        return f"{copies[-1].id} is {copies[-1].state}: {copies[-1].state_message or 'EC2 gave no reason'}"
 
     def _pull_manifest(self, point: RecoveryPoint, manifests: Documents) -> None:
         key = naming.manifest_key(point.tags)
@@ -303,7 +328,8 @@ class _Broker:
             return _outcome(member, point, Status.LATER, str(error))
         except Refused as error:
             self.recent.forget(name)
-            return _outcome(member, point, Status.FAILED, str(error))
+            reason = f"{error}; {KEY_REMEDY}" if "kms" in error.code.lower() else str(error)
+            return _outcome(member, point, Status.FAILED, reason)
         except Ambiguous as error:
             # It stays in the list of recent copies: only after the consistency delay can EC2 be believed about it.
             self._count(member)

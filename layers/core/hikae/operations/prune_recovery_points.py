@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from hikae.domain.guards import Surroundings
+from hikae.domain.inventory import read_presence
 from hikae.domain.model import (
     Action,
     Image,
@@ -22,7 +22,7 @@ from hikae.domain.model import (
     Unclear,
     Verdict,
 )
-from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_key, parse_time
+from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_key
 from hikae.domain.plan import Plan, Rule
 from hikae.domain.points import ORPHANED, assemble
 from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, plan_pruning
@@ -44,9 +44,6 @@ from hikae.ports import (
 )
 
 _GONE = frozenset({"shutting-down", "terminated"})
-
-INVENTORY_IS_GOOD_FOR: Final = timedelta(days=1)
-"""How old the inventory may be that says which resources exist; with an older one, nothing is known to be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +194,12 @@ class _Policies:
 
 def _destinations_of(plan: Plan, rule: Rule) -> dict[Region, CopyPolicy]:
     return {
-        copy.region: CopyPolicy(retention=copy.retention, timezone=plan.timezone, rpo=rule.objectives.rpo)
+        copy.region: CopyPolicy(
+            retention=copy.retention,
+            timezone=plan.timezone,
+            rpo=rule.objectives.rpo,
+            retire_after=plan.retire_after,
+        )
         for copy in rule.copies
     }
 
@@ -309,13 +311,11 @@ def _present(  # noqa: PLR0913, PLR0917 - what it looks at
     present = {}
     for place in {point.tags.identity.place for point in points}:
         try:
-            inventory = documents.read(inventory_key(place))
-            age = now - parse_time(inventory["published_at"])
-            ids = {str(each) for each in inventory["present"]}
-        except (PortError, LookupError, TypeError, ValueError):
+            known = read_presence(documents.read(inventory_key(place)), now=now)
+        except PortError:
             continue
-        if timedelta(0) <= age <= INVENTORY_IS_GOOD_FOR:
-            present[place] = frozenset(ids)
+        if known is not None:
+            present[place] = known
     return present
 
 

@@ -1,0 +1,22 @@
+"""What a primary site's inventory says about the resources that exist, as far as it can be believed."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from hikae.domain.naming import parse_time
+
+IS_GOOD_FOR: Final = timedelta(days=1)
+"""How old an inventory may be that says which resources exist; by an older one, nothing is known to be gone."""
+
+
+def read_presence(inventory: Mapping[str, Any], *, now: datetime) -> frozenset[str] | None:
+    """The ids of all resources that exist; None where the inventory does not say, is too old, or is of the future."""
+    try:
+        age = now - parse_time(inventory["published_at"])
+        present = inventory["present"]
+    except (LookupError, TypeError, ValueError):
+        return None
+    if not timedelta(0) <= age <= IS_GOOD_FOR or not isinstance(present, list):
+        return None
+    return frozenset(str(each) for each in present)
