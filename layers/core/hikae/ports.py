@@ -1,6 +1,6 @@
 """What operations need from the outside: a few Protocols, and the errors that their implementations may raise."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from hikae.domain.model import (
     ResourceId,
     Snapshot,
     SnapshotId,
+    SourceVolume,
     Volume,
 )
 from hikae.domain.plan import Plan, Problem
@@ -109,13 +110,16 @@ class Fleet(Protocol):
     def detached_volumes(self) -> Iterator[Volume]:
         """Every volume that is attached to nothing."""
 
+    def instance_stores(self, types: Collection[str]) -> Mapping[str, str]:
+        """Of these instance types, those that have instance-store volumes, each with what they are in words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A resource right before it is backed up: how many snapshots a point of it has, its tags, how to rebuild it."""
+    """A resource right before it is backed up: the volumes that a point of it could have, its tags, how to rebuild it."""
 
     resource: ResourceId
-    volumes: tuple[str, ...]
+    volumes: tuple[SourceVolume, ...]
     tags: Mapping[str, str]
     description: Mapping[str, Any]
 
@@ -166,16 +170,25 @@ class Creator(Protocol):
     Every method raises Throttled, LimitReached, Refused or Ambiguous.
     """
 
-    def create_snapshots(self, instance: ResourceId, tags: Mapping[str, str], description: str) -> list[SnapshotId]:
-        """One snapshot of each EBS volume of the instance, all of the same instant."""
+    def create_snapshots(
+        self, instance: ResourceId, tags: Mapping[str, str], description: str, *, leave_out: Sequence[SourceVolume]
+    ) -> list[SnapshotId]:
+        """One snapshot of each EBS volume of the instance but those to `leave_out`, all of the same instant."""
 
     def create_snapshot(self, volume: ResourceId, tags: Mapping[str, str], description: str) -> SnapshotId:
         """A snapshot of one volume."""
 
-    def create_image(
-        self, instance: ResourceId, name: str, tags: Mapping[str, str], description: str, *, reboot: bool
+    def create_image(  # noqa: PLR0913 - what EC2 asks for
+        self,
+        instance: ResourceId,
+        name: str,
+        tags: Mapping[str, str],
+        description: str,
+        *,
+        reboot: bool,
+        leave_out: Sequence[SourceVolume],
     ) -> ImageId:
-        """An image of the instance, its snapshots under the same tags."""
+        """An image of the instance without the volumes to `leave_out`, its snapshots under the same tags."""
 
 
 class Copier(Protocol):

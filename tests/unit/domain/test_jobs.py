@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hikae.domain.jobs import JobError, read_job, write_job
-from hikae.domain.model import AccountId, Consistency, Job, Kind, Place, Region
+from hikae.domain.model import AccountId, Consistency, Job, Kind, Place, Region, VolumeExclusion
 from tests.unit.domain.builders import NOW, PRIMARY, RECOVERY, identity
 
 MESSAGE = {
@@ -20,6 +20,7 @@ MESSAGE = {
     "deadline": "2026-11-22T10:00:00Z",
     "reboot": False,
     "consistency": "crash",
+    "exclude_volumes": {"tags": {}, "devices": [], "boot": False, "data": False},
 }
 
 
@@ -51,6 +52,13 @@ times = st.datetimes(timezones=st.just(NOW.tzinfo)).filter(lambda time: time.yea
         deadline=times,
         reboot=st.booleans(),
         consistency=st.sampled_from(Consistency),
+        exclude_volumes=st.builds(
+            VolumeExclusion,
+            tags=st.dictionaries(texts, st.frozensets(texts, max_size=2), max_size=2),
+            devices=st.frozensets(texts, max_size=2),
+            boot=st.booleans(),
+            data=st.booleans(),
+        ),
     ),
 )
 def test_whatever_a_job_says_is_read_back(plan, rule, resource, slot, rest):
@@ -63,7 +71,7 @@ def test_the_installation_is_the_queues_own():
 
 
 def test_what_may_be_left_out_is_what_hikae_would_do_anyway():
-    message = {key: value for key, value in MESSAGE.items() if key not in ("reboot", "consistency")}
+    message = {key: value for key, value in MESSAGE.items() if key not in ("reboot", "consistency", "exclude_volumes")}
     assert read(message) == job()
 
 
@@ -100,6 +108,13 @@ def test_a_job_for_another_place_is_refused(place):
         (MESSAGE | {"consistency": "eventual"}, "'eventual' is not a valid Consistency"),
         (MESSAGE | {"reboot": "yes"}, "reboot is 'yes'; either true or false"),
         (MESSAGE | {"reboot": 1}, "reboot is 1; either true or false"),
+        (MESSAGE | {"exclude_volumes": []}, r"exclude_volumes is \[\]; an object with tags, devices, boot and data"),
+        (MESSAGE | {"exclude_volumes": {"root": True}}, "exclude_volumes is {'root': True}; an object with tags"),
+        (MESSAGE | {"exclude_volumes": {"tags": []}}, r"exclude_volumes.tags is \[\]; an object of lists"),
+        (MESSAGE | {"exclude_volumes": {"tags": {"a": "b"}}}, "exclude_volumes.tags.a is 'b'; a list of texts"),
+        (MESSAGE | {"exclude_volumes": {"devices": [1]}}, r"exclude_volumes.devices is \[1\]; a list of texts"),
+        (MESSAGE | {"exclude_volumes": {"boot": 1}}, "boot is 1; either true or false"),
+        (MESSAGE | {"exclude_volumes": {"data": None}}, "data is None; either true or false"),
     ],
 )
 def test_a_message_that_is_no_job_is_refused_with_what_is_wrong(message, problem):

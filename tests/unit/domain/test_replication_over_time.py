@@ -38,7 +38,9 @@ def keep(policy: Policy, points, timezone: ZoneInfo):
 
 @settings(max_examples=300)
 @given(policies, policies, starts, steps, st.sampled_from(ZONES), st.data())
-def test_what_was_expired_is_never_wanted_again_and_what_is_wanted_is_kept(here, there, start, steps, zone, data):
+def test_what_was_expired_is_never_wanted_again_and_what_is_wanted_is_kept(  # noqa: PLR0917 - each is drawn
+    here, there, start, steps, zone, data
+):
     timezone = ZoneInfo(zone)
     policy = CopyPolicy(retention=there, timezone=timezone)
     sources, copies, made = [], [], set()

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.model import BlockDevice, Instance, Kind, ResourceId, Volume
+from hikae.domain.model import BlockDevice, Instance, Kind, ResourceId, SourceVolume, Volume, VolumeExclusion
 from hikae.domain.plan import Rule, Selection, parse_plan
-from hikae.domain.selection import Selected, Unprotectable, choose_instance, choose_volume
+from hikae.domain.selection import Selected, Skipped, Unprotectable, choose_instance, choose_volume, exclude_volumes
 
 PLAN = parse_plan("""\
 version: 1
@@ -76,6 +76,28 @@ def test_an_excluded_tag_never_adds_a_resource(tags):
     assert chosen is None or chosen == choose_instance(without, SNAPSHOTS, instance(tags=tags))
 
 
+@pytest.mark.parametrize(
+    ("tags", "is_named"),
+    [
+        ({"Backup": "gold"}, True),
+        ({"Service": "db", "Tier": "prod"}, True),
+        ({"Backup": "gold", "Service": "web"}, True),
+        ({"Service": "db"}, False),
+        ({"Service": "db", "Tier": "test"}, False),
+        ({"Service": "db", "Tier": "prod", "Scratch": "yes"}, False),
+        ({}, False),
+    ],
+)
+def test_of_several_mappings_of_tags_one_must_match_whole(tags, is_named):
+    either = Selection(
+        resources=frozenset({"instance", "volume"}),
+        tags=({"Backup": frozenset({"gold"})}, {"Service": frozenset({"db"}), "Tier": frozenset({"prod"})}),
+        exclude_tags={"Scratch": frozenset({"yes"})},
+    )
+    assert bool(choose_instance(either, SNAPSHOTS, instance(tags=tags))) == is_named
+    assert bool(choose_volume(either, SNAPSHOTS, volume(tags=tags))) == is_named
+
+
 # --- instances --------------------------------------------------------------------------------------------------------
 
 
@@ -91,9 +113,34 @@ def test_an_instance_need_not_run_to_be_protected(state):
     assert isinstance(choose_instance(PLAN.selection, SNAPSHOTS, instance(state=state)), Selected)
 
 
-@pytest.mark.parametrize("state", ["shutting-down", "terminated"])
-def test_an_instance_on_its_way_out_is_not_protected(state):
-    assert choose_instance(PLAN.selection, SNAPSHOTS, instance(state=state)) is None
+def test_an_instance_that_is_gone_is_not_even_mentioned():
+    assert choose_instance(PLAN.selection, SNAPSHOTS, instance(state="terminated")) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "reason"),
+    [
+        ({"state": "shutting-down"}, "it is shutting down for good"),
+        ({"tags": TAGS | {"hikae:drill": "drill-7"}}, "the drill drill-7 made it"),
+        ({"state": "pending", "block_devices": ()}, "its volumes are not attached yet; the next tick sees them"),
+    ],
+)
+def test_an_instance_that_is_skipped_says_why(difference, reason):
+    chosen = choose_instance(PLAN.selection, SNAPSHOTS, instance(**difference))
+    assert chosen == Skipped(resource=ResourceId("i-1"), reason=reason)
+    foreign = difference | {"tags": {"hikae:drill": "drill-7"}}
+    assert choose_instance(PLAN.selection, SNAPSHOTS, instance(**foreign)) is None
+
+
+def test_what_of_an_instance_no_point_can_have_is_said():
+    stores = {"m5d.large": "1 instance-store volumes of 75 GB in all (m5d.large)"}
+    chosen = choose_instance(PLAN.selection, IMAGES, instance(type="m5d.large"), instance_stores=stores)
+    left_out = (
+        "1 instance-store volumes of 75 GB in all (m5d.large): instance stores are in no snapshot and no image",
+    )
+    assert chosen == Selected(resource=ResourceId("i-1"), kind=Kind.IMAGE, left_out=left_out)
+    other = choose_instance(PLAN.selection, IMAGES, instance(type="m5.large"), instance_stores=stores)
+    assert other == Selected(resource=ResourceId("i-1"), kind=Kind.IMAGE)
 
 
 @pytest.mark.parametrize("rule", [SNAPSHOTS, IMAGES], ids=lambda rule: rule.name)
@@ -141,6 +188,11 @@ def test_a_volume_that_is_attached_or_not_there_is_not_protected_by_itself(diffe
     assert choose_volume(PLAN.selection, SNAPSHOTS, volume(**difference)) is None
 
 
+def test_a_volume_that_a_drill_made_is_skipped():
+    chosen = choose_volume(PLAN.selection, SNAPSHOTS, volume(tags=TAGS | {"hikae:drill": "drill-7"}))
+    assert chosen == Skipped(resource=ResourceId("vol-1"), reason="the drill drill-7 made it")
+
+
 def test_a_volume_cannot_become_an_image_and_says_so():
     assert choose_volume(PLAN.selection, IMAGES, volume()) == Unprotectable(
         resource=ResourceId("vol-1"), reason="an image is made of an instance, and it is a detached volume"
@@ -149,3 +201,38 @@ def test_a_volume_cannot_become_an_image_and_says_so():
 
 def test_a_volume_of_a_plan_for_instances_is_not_even_mentioned():
     assert choose_volume(only("instance"), IMAGES, volume()) is None
+
+
+# --- the volumes of an instance ---------------------------------------------------------------------------------------
+
+BOOT = SourceVolume(id="vol-boot", device="/dev/xvda", is_boot=True, tags={"Scratch": "no"})
+DATA = SourceVolume(id="vol-data", device="/dev/sdf", tags={"Scratch": "true"})
+LOGS = SourceVolume(id="vol-logs", device="/dev/sdg")
+
+
+@pytest.mark.parametrize(
+    ("exclusion", "left_out"),
+    [
+        (VolumeExclusion(), {}),
+        (VolumeExclusion(boot=True), {"vol-boot": "the plan leaves out the boot volume"}),
+        (VolumeExclusion(data=True), dict.fromkeys(["vol-data", "vol-logs"], "the plan leaves out data volumes")),
+        (
+            VolumeExclusion(devices=frozenset({"/dev/sdg", "/dev/sdz"})),
+            {"vol-logs": "the plan leaves out the device /dev/sdg"},
+        ),
+        (
+            VolumeExclusion(tags={"Scratch": frozenset({"true", "yes"})}),
+            {"vol-data": "the plan leaves out volumes with the tag Scratch=true"},
+        ),
+        (
+            VolumeExclusion(tags={"Scratch": frozenset({"true"})}, devices=frozenset({"/dev/sdf"}), boot=True),
+            {
+                "vol-boot": "the plan leaves out the boot volume",
+                "vol-data": "the plan leaves out volumes with the tag Scratch=true",
+            },
+        ),
+    ],
+)
+def test_each_volume_that_is_left_out_says_why(exclusion, left_out):
+    assert exclude_volumes(exclusion, [BOOT, DATA, LOGS]) == left_out
+    assert exclusion.is_empty == (exclusion == VolumeExclusion())

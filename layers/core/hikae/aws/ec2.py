@@ -1,7 +1,7 @@
 """EC2 behind the ports: what it holds, what runs in it, and the calls that create, copy and delete."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from hikae.domain.model import (
     ResourceId,
     Snapshot,
     SnapshotId,
+    SourceVolume,
     Volume,
 )
 from hikae.domain.naming import COPY_OF, format_time, parse_time
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _PAGE = 1000
 """The most that one page of these describes holds. Paged and filtered calls have the larger request rate, too:
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+"""
+_TYPES = 100
+"""How many values a filter takes, half of what EC2 allows.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 """
 _GONE = frozenset({"shutting-down", "terminated"})
 _COPIED_VOLUME = "vol-ffffffff"
@@ -122,6 +127,28 @@ class Ec2Fleet:
                 for volume in page["Volumes"]:
                     yield _volume(volume)
 
+    def instance_stores(self, types: Collection[str]) -> Mapping[str, str]:
+        """See `ports.Fleet`."""
+        stores: dict[str, str] = {}
+        names = sorted(types)
+        with reading(f"instance types of {self._place}"):
+            for begin in range(0, len(names), _TYPES):
+                # Types that nobody may launch any more are not found by name, but by a filter they are left out.
+                pages = self._client.get_paginator("describe_instance_types").paginate(
+                    Filters=[
+                        {"Name": "instance-type", "Values": names[begin : begin + _TYPES]},
+                        {"Name": "instance-storage-supported", "Values": ["true"]},
+                    ]
+                )
+                for page in pages:
+                    for described in page["InstanceTypes"]:
+                        disks = described["InstanceStorageInfo"].get("Disks", [])
+                        number = sum(disk.get("Count", 0) for disk in disks)
+                        size = described["InstanceStorageInfo"].get("TotalSizeInGB", 0)
+                        name = described["InstanceType"]
+                        stores[name] = f"{number} instance-store volumes of {size} GB in all ({name})"
+        return stores
+
 
 class Ec2Sources:
     """Looks at one resource right before it is backed up."""
@@ -142,7 +169,7 @@ class Ec2Sources:
             raise Refused(f"the volume is {volume['State']}, not detached; it is protected with its instance")
         return Source(
             resource=volume_id,
-            volumes=(volume_id,),
+            volumes=(SourceVolume(id=volume_id, tags=_tags(volume)),),
             tags=_tags(volume),
             description={"volume": _plain(volume)},
         )
@@ -163,7 +190,15 @@ class Ec2Sources:
         by_id = {volume["VolumeId"]: volume for volume in volumes}
         return Source(
             resource=instance_id,
-            volumes=volume_ids,
+            volumes=tuple(
+                SourceVolume(
+                    id=mapping["Ebs"]["VolumeId"],
+                    device=mapping["DeviceName"],
+                    is_boot=mapping["DeviceName"] == instance.get("RootDeviceName"),
+                    tags=_tags(by_id.get(mapping["Ebs"]["VolumeId"], {})),
+                )
+                for mapping in mappings
+            ),
             tags=_tags(instance),
             description={
                 "instance": _plain({key: instance[key] for key in _INSTANCE_FIELDS if key in instance}),
@@ -248,11 +283,18 @@ class Ec2Creator:
     def __init__(self, client: "EC2Client") -> None:
         self._client = client
 
-    def create_snapshots(self, instance: ResourceId, tags: Mapping[str, str], description: str) -> list[SnapshotId]:
+    def create_snapshots(
+        self, instance: ResourceId, tags: Mapping[str, str], description: str, *, leave_out: Sequence[SourceVolume]
+    ) -> list[SnapshotId]:
         """See `ports.Creator`."""
+        specification: dict[str, Any] = {"InstanceId": instance}
+        if any(volume.is_boot for volume in leave_out):
+            specification["ExcludeBootVolume"] = True
+        if data := [volume.id for volume in leave_out if not volume.is_boot]:
+            specification["ExcludeDataVolumeIds"] = data
         answer = send(
             lambda: self._client.create_snapshots(
-                InstanceSpecification={"InstanceId": instance},
+                InstanceSpecification=specification,  # type: ignore[arg-type]
                 Description=description,
                 TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
             ),
@@ -272,12 +314,24 @@ class Ec2Creator:
         )
         return SnapshotId(answer["SnapshotId"])
 
-    def create_image(
-        self, instance: ResourceId, name: str, tags: Mapping[str, str], description: str, *, reboot: bool
+    def create_image(  # noqa: PLR0913 - what EC2 asks for
+        self,
+        instance: ResourceId,
+        name: str,
+        tags: Mapping[str, str],
+        description: str,
+        *,
+        reboot: bool,
+        leave_out: Sequence[SourceVolume],
     ) -> ImageId:
         """See `ports.Creator`."""
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlockDeviceMapping.html: an empty NoDevice leaves
+        # the device out; the others stay as the instance has them.
+        without = [{"DeviceName": volume.device, "NoDevice": ""} for volume in leave_out]
+        more: dict[str, Any] = {"BlockDeviceMappings": without} if without else {}
         answer = send(
             lambda: self._client.create_image(
+                **more,
                 InstanceId=instance,
                 Name=name,
                 Description=description,
@@ -387,6 +441,8 @@ def _snapshot(described: Mapping[str, Any]) -> Snapshot:
         state=described["State"],
         state_message=described.get("StateMessage", ""),
         started_at=described["StartTime"],
+        tier=described.get("StorageTier", "standard"),
+        size_gib=described.get("VolumeSize", 0),
         volume_id=volume_id,
         tags=tags,
         is_copy=COPY_OF in tags or volume_id == _COPIED_VOLUME or "TransferType" in described,
@@ -395,6 +451,7 @@ def _snapshot(described: Mapping[str, Any]) -> Snapshot:
 
 
 def _image(described: Mapping[str, Any]) -> Image:
+    protection: str = described.get("DeregistrationProtection", "")
     return Image(
         id=ImageId(described["ImageId"]),
         owner=AccountId(described["OwnerId"]),
@@ -409,6 +466,7 @@ def _image(described: Mapping[str, Any]) -> Image:
         ),
         tags=_tags(described),
         is_copy=COPY_OF in _tags(described) or bool(described.get("SourceImageId")),
+        protection="" if protection == "disabled" else protection,
     )
 
 
@@ -418,6 +476,7 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         state=described["State"]["Name"],
         image_id=described.get("ImageId", ""),
         root_device_type=described.get("RootDeviceType", ""),
+        type=described.get("InstanceType", ""),
         block_devices=tuple(
             BlockDevice(device=mapping["DeviceName"], volume_id=mapping["Ebs"]["VolumeId"])
             for mapping in described.get("BlockDeviceMappings", [])

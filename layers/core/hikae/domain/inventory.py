@@ -1,13 +1,26 @@
 """What a primary site's inventory says about the resources that exist, as far as it can be believed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from hikae.domain.model import Instance, Volume
 from hikae.domain.naming import parse_time
+
+_GONE: Final = frozenset({"shutting-down", "terminated"})
 
 IS_GOOD_FOR: Final = timedelta(days=1)
 """How old an inventory may be that says which resources exist; by an older one, nothing is known to be gone."""
+
+
+def list_present(instances: Iterable[Instance], detached_volumes: Iterable[Volume]) -> set[str]:
+    """The ids of every instance and volume of a place, protected or not: what is not among them is gone."""
+    ids: set[str] = {volume.id for volume in detached_volumes}
+    for instance in instances:
+        ids.update(device.volume_id for device in instance.block_devices)
+        if instance.state not in _GONE:
+            ids.add(instance.id)
+    return ids
 
 
 def read_presence(inventory: Mapping[str, Any], *, now: datetime) -> frozenset[str] | None:

@@ -3,7 +3,17 @@
 import json
 from typing import Any
 
-from hikae.domain.model import AccountId, Consistency, Job, Kind, Place, PointIdentity, Region, ResourceId
+from hikae.domain.model import (
+    AccountId,
+    Consistency,
+    Job,
+    Kind,
+    Place,
+    PointIdentity,
+    Region,
+    ResourceId,
+    VolumeExclusion,
+)
 from hikae.domain.naming import format_time, parse_time
 
 VERSION = 1
@@ -29,6 +39,7 @@ def write_job(job: Job) -> str:
             "deadline": format_time(job.deadline),
             "reboot": job.reboot,
             "consistency": job.consistency.value,
+            "exclude_volumes": _write_exclusion(job.exclude_volumes),
         }
     )
 
@@ -61,6 +72,7 @@ def read_job(body: str, *, installation: str, place: Place) -> Job:
             deadline=parse_time(_text(message, "deadline")),
             consistency=Consistency(message.get("consistency", Consistency.CRASH)),
             reboot=_flag(message, "reboot"),
+            exclude_volumes=_read_exclusion(message.get("exclude_volumes", {})),
         )
     except JobError:
         raise
@@ -69,6 +81,35 @@ def read_job(body: str, *, installation: str, place: Place) -> Job:
     if job.identity.place != place:
         raise JobError(f"the job is for {job.identity.place}, this site is {place}")
     return job
+
+
+def _write_exclusion(exclusion: VolumeExclusion) -> dict[str, Any]:
+    return {
+        "tags": {key: sorted(values) for key, values in exclusion.tags.items()},
+        "devices": sorted(exclusion.devices),
+        "boot": exclusion.boot,
+        "data": exclusion.data,
+    }
+
+
+def _read_exclusion(value: Any) -> VolumeExclusion:
+    if not isinstance(value, dict) or not value.keys() <= {"tags", "devices", "boot", "data"}:
+        raise JobError(f"exclude_volumes is {value!r}; an object with tags, devices, boot and data")
+    tags = value.get("tags", {})
+    if not isinstance(tags, dict):
+        raise JobError(f"exclude_volumes.tags is {tags!r}; an object of lists")
+    return VolumeExclusion(
+        tags={key: _texts(values, f"exclude_volumes.tags.{key}") for key, values in tags.items()},
+        devices=_texts(value.get("devices", []), "exclude_volumes.devices"),
+        boot=_flag(value, "boot"),
+        data=_flag(value, "data"),
+    )
+
+
+def _texts(value: Any, name: str) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise JobError(f"{name} is {value!r}; a list of texts")
+    return frozenset(value)
 
 
 def _text(message: dict[str, Any], key: str) -> str:

@@ -174,6 +174,16 @@ class PointTags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceVolume:
+    """One volume that a point could have a snapshot of; a detached one has no device and is no boot volume."""
+
+    id: str
+    device: str = ""
+    is_boot: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeExclusion:
     """Which of an instance's volumes a rule leaves out: each that any of these names.
 

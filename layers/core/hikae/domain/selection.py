@@ -1,20 +1,20 @@
 """Which resources a rule protects, and why not the others that its plan names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hikae.domain.model import Instance, Kind, ResourceId, Volume
+from hikae.domain.model import Instance, Kind, ResourceId, SourceVolume, Volume, VolumeExclusion
+from hikae.domain.naming import DRILL
 from hikae.domain.plan import Rule, Selection
-
-_GONE = frozenset({"shutting-down", "terminated"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """A resource that the rule protects, and as what."""
+    """A resource that the rule protects, and as what; `left_out` says what of it no point can have."""
 
     resource: ResourceId
     kind: Kind
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,25 +25,45 @@ class Unprotectable:
     reason: str
 
 
-Choice = Selected | Unprotectable | None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A resource that the plan names and that needs no point, and why."""
+
+    resource: ResourceId
+    reason: str
 
 
-def choose_instance(selection: Selection, rule: Rule, instance: Instance) -> Choice:
-    """What `rule` makes of `instance`; None where the plan does not name it, or it is on its way out.
+Choice = Selected | Unprotectable | Skipped | None
 
-    Stopped instances are protected like running ones. Instance-store volumes are in no snapshot and no image:
+
+def choose_instance(
+    selection: Selection, rule: Rule, instance: Instance, *, instance_stores: Mapping[str, str] | None = None
+) -> Choice:
+    """What `rule` makes of `instance`; None where the plan does not name it, or it does not exist any more.
+
+    Stopped instances are protected like running ones. Instance-store volumes are in no snapshot and no image, whatever
+    the root device is; `instance_stores` says by instance type which it has:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html
     """
-    if "instance" not in selection.resources or not _is_named(selection, instance.tags) or instance.state in _GONE:
+    if "instance" not in selection.resources or not _is_named(selection, instance.tags):
         return None
+    if instance.state == "terminated":
+        return None
+    if DRILL in instance.tags:
+        return Skipped(resource=instance.id, reason=f"the drill {instance.tags[DRILL]} made it")
+    if instance.state == "shutting-down":
+        return Skipped(resource=instance.id, reason="it is shutting down for good")
     if instance.root_device_type != "ebs":
         reason = "its root device is an instance store, which EC2 can neither snapshot nor make an image of"
         return Unprotectable(resource=instance.id, reason=reason)
     if not instance.block_devices and instance.state == "pending":
-        return None  # its volumes are not attached yet; the next tick sees them
+        return Skipped(resource=instance.id, reason="its volumes are not attached yet; the next tick sees them")
     if not instance.block_devices:
         return Unprotectable(resource=instance.id, reason="it has no EBS volume")
-    return Selected(resource=instance.id, kind=Kind.IMAGE if rule.protect == "image" else Kind.SNAPSHOT_SET)
+    stores = (instance_stores or {}).get(instance.type)
+    left_out = (f"{stores}: instance stores are in no snapshot and no image",) if stores else ()
+    kind = Kind.IMAGE if rule.protect == "image" else Kind.SNAPSHOT_SET
+    return Selected(resource=instance.id, kind=kind, left_out=left_out)
 
 
 def choose_volume(selection: Selection, rule: Rule, volume: Volume) -> Choice:
@@ -52,9 +72,30 @@ def choose_volume(selection: Selection, rule: Rule, volume: Volume) -> Choice:
         return None
     if volume.attached_to is not None or volume.state != "available":
         return None
+    if DRILL in volume.tags:
+        return Skipped(resource=volume.id, reason=f"the drill {volume.tags[DRILL]} made it")
     if rule.protect == "image":
         return Unprotectable(resource=volume.id, reason="an image is made of an instance, and it is a detached volume")
     return Selected(resource=volume.id, kind=Kind.SNAPSHOT)
+
+
+def exclude_volumes(exclusion: VolumeExclusion, volumes: Iterable[SourceVolume]) -> dict[str, str]:
+    """The volumes that a rule leaves out, by their ids, each with the reason."""
+    reasons = {volume.id: _exclude(exclusion, volume) for volume in volumes}
+    return {volume_id: reason for volume_id, reason in reasons.items() if reason}
+
+
+def _exclude(exclusion: VolumeExclusion, volume: SourceVolume) -> str:
+    for key, values in sorted(exclusion.tags.items()):
+        if volume.tags.get(key) in values:
+            return f"the plan leaves out volumes with the tag {key}={volume.tags[key]}"
+    if volume.device and volume.device in exclusion.devices:
+        return f"the plan leaves out the device {volume.device}"
+    if exclusion.boot and volume.is_boot:
+        return "the plan leaves out the boot volume"
+    if exclusion.data and not volume.is_boot:
+        return "the plan leaves out data volumes"
+    return ""
 
 
 def _is_named(selection: Selection, tags: Mapping[str, str]) -> bool:

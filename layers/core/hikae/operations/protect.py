@@ -4,14 +4,15 @@ The identity of the point is deterministic and in the tags of the creating call.
 failed is made again as the next attempt, and what nobody knows about is looked up again when the job comes back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from hikae.domain import naming
-from hikae.domain.model import Job, Kind, PointTags
+from hikae.domain.model import Job, Kind, PointTags, SourceVolume
 from hikae.domain.points import Adopt, GiveUp, assemble, next_attempt
+from hikae.domain.selection import exclude_volumes
 from hikae.ports import Creator, Documents, Holdings, NotFound, Outcome, Refused, Source, Sources, Status
 
 MANIFEST_VERSION = 1
@@ -26,11 +27,12 @@ def snapshot_volumes(  # noqa: PLR0913 - one keyword per port
         Throttled, LimitReached, Ambiguous: the job is to come back later; nothing was done that it would not find.
     """
 
-    def create(source: Source, tags: PointTags) -> tuple[str, ...]:
+    def create(source: Source, tags: PointTags, leave_out: Sequence[SourceVolume]) -> tuple[str, ...]:
+        resource = job.identity.resource
         written = naming.write_tags(tags, carried=source.tags)
         if job.kind is Kind.SNAPSHOT:
-            return (creator.create_snapshot(job.identity.resource, written, _description(job)),)
-        return tuple(creator.create_snapshots(job.identity.resource, written, _description(job)))
+            return (creator.create_snapshot(resource, written, _description(job)),)
+        return tuple(creator.create_snapshots(resource, written, _description(job), leave_out=leave_out))
 
     return _protect(job, create, holdings=holdings, sources=sources, manifests=manifests, now=now)
 
@@ -44,17 +46,24 @@ def build_image(  # noqa: PLR0913 - one keyword per port
         Throttled, LimitReached, Ambiguous: the job is to come back later; nothing was done that it would not find.
     """
 
-    def create(source: Source, tags: PointTags) -> tuple[str, ...]:
+    def create(source: Source, tags: PointTags, leave_out: Sequence[SourceVolume]) -> tuple[str, ...]:
         written = naming.write_tags(tags, carried=source.tags)
-        name = naming.image_name(tags)
-        return (creator.create_image(job.identity.resource, name, written, _description(job), reboot=job.reboot),)
+        image = creator.create_image(
+            job.identity.resource,
+            naming.image_name(tags),
+            written,
+            _description(job),
+            reboot=job.reboot,
+            leave_out=leave_out,
+        )
+        return (image,)
 
     return _protect(job, create, holdings=holdings, sources=sources, manifests=manifests, now=now)
 
 
 def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own; one keyword per port
     job: Job,
-    create: Callable[[Source, PointTags], tuple[str, ...]],
+    create: Callable[[Source, PointTags, Sequence[SourceVolume]], tuple[str, ...]],
     *,
     holdings: Holdings,
     sources: Sources,
@@ -85,21 +94,27 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
         return replace(outcome, reason=decision.reason)
     try:
         source = sources.inspect(job)
+        # A detached volume was named by itself: what is said about an instance's volumes does not touch it.
+        is_whole = job.kind is Kind.SNAPSHOT
+        left_out = {} if is_whole else exclude_volumes(job.exclude_volumes, source.volumes)
+        members = len(source.volumes) - len(left_out)
+        if not members:
+            return replace(outcome, reason=f"nothing of it is left: {'; '.join(sorted(set(left_out.values())))}")
         tags = naming.tags_of_job(
             job,
             attempt=decision.attempt,
-            members=len(source.volumes),
+            members=members,
             volume=job.identity.resource if job.kind is Kind.SNAPSHOT else None,
         )
-        manifests.write(naming.manifest_key(tags), _manifest(job, tags, source, now))
-        created = create(source, tags)
+        manifests.write(naming.manifest_key(tags), _manifest(job, tags, source, left_out, now))
+        created = create(source, tags, [volume for volume in source.volumes if volume.id in left_out])
     except NotFound as error:
         return replace(outcome, reason=f"it is not there any more ({error})")
     except Refused as error:
         return replace(outcome, reason=str(error))
-    if job.kind is Kind.SNAPSHOT_SET and len(created) != len(source.volumes):
+    if job.kind is Kind.SNAPSHOT_SET and len(created) != members:
         # The set can never become complete; it is named here, and made again once it is clear that none is hidden.
-        reason = f"EC2 made {len(created)} snapshots, the instance had {len(source.volumes)} volumes a moment before"
+        reason = f"EC2 made {len(created)} snapshots, the instance had {members} such volumes a moment before"
         return replace(outcome, reason=reason, created=created)
     return replace(outcome, status=Status.CREATED, created=created)
 
@@ -112,7 +127,9 @@ class Anything:
         return True
 
 
-def _manifest(job: Job, tags: PointTags, source: Source, now: datetime) -> Mapping[str, Any]:
+def _manifest(
+    job: Job, tags: PointTags, source: Source, left_out: Mapping[str, str], now: datetime
+) -> Mapping[str, Any]:
     identity = job.identity
     return {
         "version": MANIFEST_VERSION,
@@ -128,6 +145,7 @@ def _manifest(job: Job, tags: PointTags, source: Source, now: datetime) -> Mappi
         "kind": tags.kind.value,
         "members": tags.members,
         "written_at": naming.format_time(now),
+        "left_out": dict(left_out),
         "source": dict(source.description),
     }
 

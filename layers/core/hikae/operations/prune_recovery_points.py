@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hikae.domain.guards import Surroundings
-from hikae.domain.inventory import read_presence
+from hikae.domain.inventory import list_present, read_presence
 from hikae.domain.model import (
     Action,
     Image,
@@ -302,12 +302,7 @@ def _present(  # noqa: PLR0913, PLR0917 - what it looks at
 ) -> dict[Place, frozenset[str]]:
     """By place, the resources that exist; a recovery site knows them by the primary's inventory."""
     if site is SiteRole.PRIMARY:
-        ids = {str(volume.id) for volume in fleet.detached_volumes()}
-        for instance in instances:
-            ids.update(device.volume_id for device in instance.block_devices)
-            if instance.state not in _GONE:
-                ids.add(instance.id)
-        return {fleet.place: frozenset(ids)}
+        return {fleet.place: frozenset(list_present(instances, fleet.detached_volumes()))}
     present = {}
     for place in {point.tags.identity.place for point in points}:
         try:

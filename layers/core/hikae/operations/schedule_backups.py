@@ -4,17 +4,18 @@ Sending a job twice is harmless, losing one is not: a slot counts as dispatched 
 and until its window closes every tick sends again the jobs that have no point yet.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from hikae.domain import naming, schedule
+from hikae.domain.inventory import list_present
 from hikae.domain.model import Instance, Job, Kind, Place, PointIdentity, PointState, Volume
 from hikae.domain.plan import Plan, Rule
 from hikae.domain.points import assemble
 from hikae.domain.schedule import DueSlot
-from hikae.domain.selection import Selected, Unprotectable, choose_instance, choose_volume
+from hikae.domain.selection import Selected, Skipped, Unprotectable, choose_instance, choose_volume
 from hikae.operations.protect import Anything
 from hikae.ports import (
     BrokenPlan,
@@ -22,10 +23,12 @@ from hikae.ports import (
     Fleet,
     Holdings,
     JobQueue,
+    NotFound,
     Outcome,
     Plans,
     PlanStore,
     PortError,
+    Refused,
     SlotLedger,
     Status,
 )
@@ -44,6 +47,7 @@ class RuleOutcome:
     points_there: int
     missed: tuple[datetime, ...]
     unprotectable: tuple[Outcome, ...]
+    skipped: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +82,27 @@ def schedule_backups(  # noqa: PLR0913 - one keyword per port
 ) -> Tick:
     """Send the jobs that are due at `now` and publish the inventory. A plan that cannot be read stops no other."""
     loaded = plans.load()
-    instances = list(fleet.instances()) if loaded.readable else []
-    volumes = list(fleet.detached_volumes()) if loaded.readable else []
+    # Also without a plan: the inventory says what exists, and what it leaves out would be taken for gone.
+    instances = list(fleet.instances())
+    volumes = list(fleet.detached_volumes())
     outcomes: list[RuleOutcome] = []
     failures: list[Outcome] = []
     protected: list[dict[str, Any]] = []
+    stores: Mapping[str, str] = {}
+    try:
+        stores = fleet.instance_stores({each.type for each in instances if _is_named(loaded, each)})
+    except PortError as error:
+        # No backup waits for it: only what no backup can have goes unsaid, and this says so.
+        failures.append(Outcome(resource="instance types", status=Status.FAILED, reason=str(error)))
     for plan in loaded.readable:
         for rule in plan.rules:
-            selected, unprotectable = _choose(plan, rule, instances, volumes)
-            protected.extend(_inventory_rows(plan, rule, selected, unprotectable))
+            chosen = _choose(plan, rule, instances, volumes, stores)
+            protected.extend(_inventory_rows(plan, rule, chosen))
             try:
                 outcome = _dispatch(
                     plan,
                     rule,
-                    selected,
-                    unprotectable,
+                    chosen,
                     installation=installation,
                     holdings=holdings,
                     queues=queues,
@@ -105,26 +115,43 @@ def schedule_backups(  # noqa: PLR0913 - one keyword per port
                 failures.append(Outcome(resource=name, status=Status.FAILED, reason=f"not dispatched: {error}"))
             else:
                 outcomes.append(outcome)
-    _publish(installation, fleet.place, loaded, protected, inventory, now)
+    failures.extend(_publish(installation, fleet.place, loaded, protected, instances, volumes, inventory, now))
     return Tick(rules=tuple(outcomes), broken_plans=loaded.broken, failures=tuple(failures))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What one rule makes of the fleet."""
+
+    selected: tuple[Selected, ...]
+    unprotectable: tuple[Unprotectable, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def _is_named(loaded: Plans, instance: Instance) -> bool:
+    """Whether any rule selects the instance, so that its type matters."""
+    rules = ((plan, rule) for plan in loaded.readable for rule in plan.rules)
+    return any(isinstance(choose_instance(plan.selection, rule, instance), Selected) for plan, rule in rules)
+
+
 def _choose(
-    plan: Plan, rule: Rule, instances: Iterable[Instance], volumes: Iterable[Volume]
-) -> tuple[list[Selected], list[Unprotectable]]:
+    plan: Plan, rule: Rule, instances: Iterable[Instance], volumes: Iterable[Volume], stores: Mapping[str, str]
+) -> _Chosen:
     choices = [
-        *(choose_instance(plan.selection, rule, instance) for instance in instances),
+        *(choose_instance(plan.selection, rule, instance, instance_stores=stores) for instance in instances),
         *(choose_volume(plan.selection, rule, volume) for volume in volumes),
     ]
-    selected = [choice for choice in choices if isinstance(choice, Selected)]
-    return selected, [choice for choice in choices if isinstance(choice, Unprotectable)]
+    return _Chosen(
+        selected=tuple(choice for choice in choices if isinstance(choice, Selected)),
+        unprotectable=tuple(choice for choice in choices if isinstance(choice, Unprotectable)),
+        skipped=tuple(choice for choice in choices if isinstance(choice, Skipped)),
+    )
 
 
 def _dispatch(  # noqa: PLR0913 - one keyword per port
     plan: Plan,
     rule: Rule,
-    selected: Sequence[Selected],
-    unprotectable: Sequence[Unprotectable],
+    chosen: _Chosen,
     *,
     installation: str,
     holdings: Holdings,
@@ -146,7 +173,7 @@ def _dispatch(  # noqa: PLR0913 - one keyword per port
     if due is not None:
         missed = schedule.missed(rule.schedule, timezone=plan.timezone, last=last, newest=due.slot)
         there = _points_of_slot(due.slot, installation=installation, rule=rule, holdings=holdings)
-        candidates = _jobs(plan, rule, due, selected, installation=installation, place=holdings.place)
+        candidates = _jobs(plan, rule, due, chosen.selected, installation=installation, place=holdings.place)
         jobs = [job for job in candidates if naming.point_id(job.identity) not in there]
         for kind, queue in queues.items():
             queue.send([job for job in jobs if job.kind is kind])
@@ -157,10 +184,18 @@ def _dispatch(  # noqa: PLR0913 - one keyword per port
         rule=rule.name,
         slot=due.slot if due else None,
         jobs_sent=len(jobs),
-        points_there=len(selected) - len(jobs) if due else 0,
+        points_there=len(chosen.selected) - len(jobs) if due else 0,
         missed=tuple(missed),
         unprotectable=tuple(
-            Outcome(resource=each.resource, status=Status.FAILED, reason=each.reason) for each in unprotectable
+            Outcome(resource=each.resource, status=Status.FAILED, reason=each.reason) for each in chosen.unprotectable
+        ),
+        skipped=(
+            *(Outcome(resource=each.resource, status=Status.SKIPPED, reason=each.reason) for each in chosen.skipped),
+            *(
+                Outcome(resource=each.resource, status=Status.SKIPPED, reason=reason)
+                for each in chosen.selected
+                for reason in each.left_out
+            ),
         ),
     )
 
@@ -200,12 +235,11 @@ def _jobs(  # noqa: PLR0913 - the parts of an identity
             deadline=due.deadline,
             consistency=rule.consistency,
             reboot=rule.reboot,
+            exclude_volumes=rule.exclude_volumes,
         )
 
 
-def _inventory_rows(
-    plan: Plan, rule: Rule, selected: Iterable[Selected], unprotectable: Iterable[Unprotectable]
-) -> Iterable[dict[str, Any]]:
+def _inventory_rows(plan: Plan, rule: Rule, chosen: _Chosen) -> Iterable[dict[str, Any]]:
     shared = {
         "plan": plan.name,
         "rule": rule.name,
@@ -213,10 +247,12 @@ def _inventory_rows(
         "rpo_seconds": int(rule.objectives.rpo.total_seconds()) if rule.objectives.rpo else None,
         "rto_seconds": int(rule.objectives.rto.total_seconds()) if rule.objectives.rto else None,
     }
-    for each in selected:
-        yield {"resource": each.resource, "kind": each.kind.value, "unprotectable": None, **shared}
-    for other in unprotectable:
-        yield {"resource": other.resource, "kind": None, "unprotectable": other.reason, **shared}
+    for each in chosen.selected:
+        row = {"resource": each.resource, "kind": each.kind.value, "unprotectable": None, **shared}
+        yield row | {"left_out": list(each.left_out)}
+    for other in chosen.unprotectable:
+        row = {"resource": other.resource, "kind": None, "unprotectable": other.reason, **shared}
+        yield row | {"left_out": []}
 
 
 def _publish(  # noqa: PLR0913, PLR0917 - the parts of the document
@@ -224,9 +260,22 @@ def _publish(  # noqa: PLR0913, PLR0917 - the parts of the document
     place: Place,
     loaded: Plans,
     protected: list[dict[str, Any]],
+    instances: Iterable[Instance],
+    volumes: Iterable[Volume],
     inventory: Documents,
     now: datetime,
-) -> None:
+) -> Iterable[Outcome]:
+    """Publish the inventory, in place of an older one: a run that is made up for must not hide what is true now."""
+    key = naming.inventory_key(place)
+    try:
+        published_at = naming.parse_time(str(inventory.read(key).get("published_at")))
+    except (NotFound, Refused, ValueError):
+        published_at = None
+    if published_at is not None and published_at > now:
+        reason = (
+            f"the inventory of {naming.format_time(published_at)} is newer than {naming.format_time(now)} and stays"
+        )
+        return [Outcome(resource=key, status=Status.KEPT, reason=reason)]
     document = {
         "version": INVENTORY_VERSION,
         "installation": installation,
@@ -235,5 +284,7 @@ def _publish(  # noqa: PLR0913, PLR0917 - the parts of the document
         "published_at": naming.format_time(now),
         "broken_plans": [str(broken) for broken in loaded.broken],
         "resources": protected,
+        "present": sorted(list_present(instances, volumes)),
     }
-    inventory.write(naming.inventory_key(place), document)
+    inventory.write(key, document)
+    return []

@@ -52,11 +52,12 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
                 last=format_time(rule.missed[-1]),
             )
     unprotectable = [outcome for rule in tick.rules for outcome in rule.unprotectable]
-    _log_outcomes((*unprotectable, *tick.failures))
+    skipped = [outcome for rule in tick.rules for outcome in rule.skipped]
+    _log_outcomes((*unprotectable, *skipped, *tick.failures))
     _log_broken(tick.broken_plans)
     _emit(
         **{
-            FAILED_RESOURCES: len(tick.failures),
+            FAILED_RESOURCES: sum(outcome.is_failure for outcome in tick.failures),
             MISSED_SLOTS: tick.missed,
             UNREADABLE_PLANS: len(tick.broken_plans),
             UNPROTECTABLE_RESOURCES: len({outcome.resource for outcome in unprotectable}),
@@ -74,10 +75,11 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
                 "points_there": rule.points_there,
                 "missed": [format_time(slot) for slot in rule.missed[-_SHOWN:]],
                 "unprotectable": _by_reason(rule.unprotectable),
+                "skipped": _by_reason(rule.skipped),
             }
             for rule in tick.rules
         ],
-        "failed": _by_reason(tick.failures),
+        "failed": _by_reason(outcome for outcome in tick.failures if outcome.is_failure),
         "broken_plans": [str(broken) for broken in tick.broken_plans],
     }
     log.info("tick", extra=summary)
