@@ -1,23 +1,30 @@
 """The twin's EC2, put together, and put into moto's place."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import moto.ec2.urls
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin.image_requests import ImagesResponse
-from local.twin.images import ImagesBackend
+from local.twin import recycle_bin
+from local.twin.launch_templates import LaunchTemplatesResponse
+from local.twin.safekeeping import SafekeepingBackend
 from local.twin.world import World, install_world, remove_world
 
 
-class TwinBackend(ImagesBackend):
+class TwinBackend(SafekeepingBackend):
     """EC2 of one account in one Region."""
 
 
-class TwinResponse(ImagesResponse):
+class TwinResponse(LaunchTemplatesResponse):
     """One request to EC2."""
 
 
@@ -30,9 +37,34 @@ def installed(world: World) -> Iterator[None]:
     moto.ec2.urls.url_paths["{0}/"] = TwinResponse.dispatch
     install_world(world)
     try:
-        yield
+        with _answering_recycle_bin():
+            yield
     finally:
         backends.clear()
         backends.backend = EC2Backend
         moto.ec2.urls.url_paths["{0}/"] = EC2Response.dispatch
         remove_world()
+
+
+@contextmanager
+def _answering_recycle_bin() -> Iterator[None]:
+    """Let requests of this process to the Recycle Bin reach the twin: moto knows no such service."""
+    original = BotocoreStubber.process_request
+
+    def process_request(stubber: BotocoreStubber, request: Any) -> Any:
+        parts = urlsplit(request.url)
+        found = re.fullmatch(r"rbin\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
+        if found is None:
+            return original(stubber, request)
+        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        return recycle_bin.answer(
+            method=request.method, path=parts.path, body=body, account_id=get_account_id(), region=found.group(1)
+        )
+
+    with patch.object(BotocoreStubber, "process_request", process_request):
+        yield
+
+
+def get_account_id() -> str:
+    """The account of a caller that took no role."""
+    return os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)

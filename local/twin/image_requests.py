@@ -1,5 +1,7 @@
 """The EC2 operations on images: what they take and what they answer."""
 
+from typing import Any
+
 from moto.core.responses import ActionResult
 from moto.ec2.utils import random_ami_id
 
@@ -89,5 +91,9 @@ class ImagesResponse(InstancesResponse):
             )
         )
         present = self.backend.amis
-        described = [each.describe(self.backend.tags_of(each.id)) for each in images if each.id in present]
+        described = [self.describe_image(each) for each in images if each.id in present]
         return ActionResult({"Images": described, "NextToken": token})
+
+    def describe_image(self, image: Image) -> dict[str, Any]:
+        """The image as DescribeImages tells it."""
+        return image.describe(self.backend.tags_of(image.id))

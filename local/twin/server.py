@@ -16,9 +16,10 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
-from werkzeug.wrappers import Request
+from werkzeug.wrappers import Request, Response
 
-from local.twin.backend import installed
+from local.twin import recycle_bin
+from local.twin.backend import get_account_id, installed
 from local.twin.clock import ScaledClock
 from local.twin.control import PREFIX, Control
 from local.twin.keys import EndpointKeys, Keys, MotoKeys
@@ -71,10 +72,21 @@ def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO", "").startswith(PREFIX):
             return control.answer(Request(environ))(environ, start_response)
+        region = recycle_bin.region_of(environ.get("HTTP_AUTHORIZATION", ""))
+        if region is not None:
+            return _answer_recycle_bin(environ, start_response, region)
         answer: Iterable[bytes] = ec2(environ, start_response)
         return answer
 
     return application
+
+
+def _answer_recycle_bin(environ: dict[str, Any], start_response: Any, region: str) -> Iterable[bytes]:
+    request = Request(environ)
+    status, headers, body = recycle_bin.answer(
+        method=request.method, path=request.path, body=request.get_data(), account_id=get_account_id(), region=region
+    )
+    return Response(body, status=status, headers=headers)(environ, start_response)
 
 
 class _QuietHandler(MotoRequestHandler):

@@ -6,6 +6,7 @@ It lives outside moto's backends because moto recreates those on every reset.
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 from local.twin.calls import CallLog
 from local.twin.clock import Clock
@@ -36,6 +37,7 @@ class World:
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 (reproducible, not secret)
     durations: Durations = field(default_factory=Durations)
     calls: CallLog = field(default_factory=CallLog)
+    bins: dict[tuple[str, str], Any] = field(default_factory=dict)
     events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -254,8 +254,10 @@ def _stand_of_image(
 def _stand_of_members(members: tuple[Snapshot, ...], tags: PointTags, manifests: Container[str]) -> _Standing:
     failed = [each for each in members if each.state in FAILED_SNAPSHOT]
     if failed:
-        why = failed[0].state_message or "EC2 gave no reason"
-        return _Standing(PointState.FAILED, f"{failed[0].id} is {failed[0].state}: {why}")
+        # With one member all of a set fail, and only that one says why.
+        culprit = next((each for each in failed if each.state_message), failed[0])
+        why = culprit.state_message or "EC2 gave no reason"
+        return _Standing(PointState.FAILED, f"{culprit.id} is {culprit.state}: {why}")
     if any(each.state == "pending" for each in members):
         pending = sum(each.state == "pending" for each in members)
         return _Standing(PointState.PENDING, f"{pending} of {tags.members} are pending")

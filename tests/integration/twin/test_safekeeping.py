@@ -1,0 +1,246 @@
+"""Locks, tiers, protection and the Recycle Bin on the twin: EBS User Guide, EC2 User Guide, botocore's models."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+REGION = "us-east-1"
+
+
+@pytest.fixture
+def image(launch: Callable[..., dict[str, Any]], settle: Callable[[Any], None]) -> Callable[..., str]:
+    """An available image of an instance with two volumes."""
+
+    def image(cloud: Any, *, name: str = "orders") -> str:
+        instance_id = launch(cloud, data_volumes=1)["InstanceId"]
+        image_id = cloud.client("ec2", REGION).create_image(InstanceId=instance_id, Name=name)["ImageId"]
+        settle(cloud)
+        return image_id
+
+    return image
+
+
+def snapshots_of(ec2: Any, image_id: str) -> list[str]:
+    [image] = ec2.describe_images(ImageIds=[image_id], IncludeDisabled=True)["Images"]
+    return [each["Ebs"]["SnapshotId"] for each in image["BlockDeviceMappings"]]
+
+
+def own_snapshots(ec2: Any) -> set[str]:
+    return {each["SnapshotId"] for each in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_locked_snapshot_is_listed_and_cannot_be_deleted_until_it_is_unlocked(cloud, make_snapshot, refused):
+    ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
+    assert ec2.describe_locked_snapshots()["Snapshots"] == []
+    ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="governance", LockDuration=7)
+    [locked] = ec2.describe_locked_snapshots()["Snapshots"]
+    assert (locked["SnapshotId"], locked["LockState"]) == (snapshot_id, "governance")
+    assert locked["LockExpiresOn"] - locked["LockCreatedOn"] == timedelta(days=7)
+    with refused("OperationNotPermitted"):
+        ec2.delete_snapshot(SnapshotId=snapshot_id)
+    ec2.unlock_snapshot(SnapshotId=snapshot_id)
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_nobody_lifts_a_compliance_lock_after_its_cooling_off_period(twin, make_snapshot, refused):
+    ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
+    ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="compliance", LockDuration=1, CoolOffPeriod=1)
+    [cooling_off] = ec2.describe_locked_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    assert cooling_off["LockState"] == "compliance-cooloff"
+    twin.clock.advance(timedelta(hours=2))
+    with refused("OperationNotPermitted"):
+        ec2.unlock_snapshot(SnapshotId=snapshot_id)
+    twin.clock.advance(timedelta(days=1))
+    [expired] = ec2.describe_locked_snapshots()["Snapshots"]
+    assert expired["LockState"] == "expired"
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_a_locked_snapshot_stays_when_its_image_is_deregistered_with_its_snapshots(twin, image):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    locked, free = snapshots_of(ec2, image_id)
+    ec2.lock_snapshot(SnapshotId=locked, LockMode="governance", LockDuration=7)
+    results = ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
+    assert {each["SnapshotId"]: each["ReturnCode"] for each in results} == {locked: "client-error", free: "success"}
+    assert own_snapshots(ec2) == {locked}
+
+
+# --- tiers ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_archived_snapshot_cannot_be_copied_until_it_is_restored(twin, make_snapshot, refused):
+    ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
+    ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+    [moving] = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    assert moving["StorageTier"] == "standard", "archiving takes a while"
+    twin.clock.advance(timedelta(hours=1))
+    [archived] = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    assert (archived["StorageTier"], archived["State"]) == ("archive", "completed")
+    request = {"SourceRegion": REGION, "SourceSnapshotId": snapshot_id}
+    with refused("IncorrectState"):
+        twin.client("ec2", "us-west-2").copy_snapshot(**request)
+    ec2.restore_snapshot_tier(SnapshotId=snapshot_id, PermanentRestore=True)
+    twin.clock.advance(timedelta(hours=72))
+    twin.client("ec2", "us-west-2").copy_snapshot(**request)
+
+
+def test_the_snapshot_of_an_image_is_archived_only_once_the_image_is_disabled(twin, image, refused):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    snapshot_id = snapshots_of(ec2, image_id)[0]
+    with refused("InvalidSnapshot.InUse"):
+        ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+    ec2.disable_image(ImageId=image_id)
+    ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_disabled_image_is_hidden_unless_asked_for_cannot_be_launched_and_needs_its_snapshots(twin, image, refused):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    ec2.disable_image(ImageId=image_id)
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    [disabled] = ec2.describe_images(Owners=["self"], IncludeDisabled=True)["Images"]
+    assert disabled["State"] == "disabled"
+    with refused("InvalidAMIID.Unavailable"):
+        ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.micro")
+    with refused("InvalidSnapshot.InUse"):
+        ec2.delete_snapshot(SnapshotId=snapshots_of(ec2, image_id)[0])
+    ec2.enable_image(ImageId=image_id)
+    assert ec2.describe_images(Owners=["self"])["Images"][0]["State"] == "available"
+
+
+def test_a_protected_image_cannot_be_deregistered(twin, image, refused):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["DeregistrationProtection"] == "disabled"
+    ec2.enable_image_deregistration_protection(ImageId=image_id)
+    assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["DeregistrationProtection"] != "disabled"
+    with refused("OperationNotPermitted"):
+        ec2.deregister_image(ImageId=image_id)
+    ec2.disable_image_deregistration_protection(ImageId=image_id)
+    ec2.deregister_image(ImageId=image_id)
+
+
+def test_with_a_cooldown_protection_lasts_a_day_longer(twin, image, refused):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    ec2.enable_image_deregistration_protection(ImageId=image_id, WithCooldown=True)
+    ec2.disable_image_deregistration_protection(ImageId=image_id)
+    with refused("OperationNotPermitted"):
+        ec2.deregister_image(ImageId=image_id)
+    twin.clock.advance(timedelta(hours=24))
+    ec2.deregister_image(ImageId=image_id)
+
+
+# --- the Recycle Bin --------------------------------------------------------------------------------------------------
+
+DAYS = {"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
+
+
+def test_a_rule_is_listed_described_and_deleted(twin):
+    rbin = twin.client("rbin", REGION)
+    assert rbin.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"] == []
+    made = rbin.create_rule(
+        RetentionPeriod=DAYS,
+        ResourceType="EBS_SNAPSHOT",
+        ResourceTags=[{"ResourceTagKey": "Team", "ResourceTagValue": "web"}],
+    )
+    [listed] = rbin.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"]
+    assert (listed["Identifier"], listed["RetentionPeriod"]) == (made["Identifier"], DAYS)
+    assert rbin.list_rules(ResourceType="EC2_IMAGE")["Rules"] == []
+    assert twin.client("rbin", "us-west-2").list_rules(ResourceType="EBS_SNAPSHOT")["Rules"] == []
+    rule = rbin.get_rule(Identifier=made["Identifier"])
+    assert (rule["Status"], rule["ResourceTags"][0]["ResourceTagKey"]) == ("pending", "Team")
+    twin.clock.advance(timedelta(minutes=30))
+    assert rbin.get_rule(Identifier=made["Identifier"])["Status"] == "available"
+    rbin.delete_rule(Identifier=made["Identifier"])
+    with pytest.raises(rbin.exceptions.ResourceNotFoundException):
+        rbin.get_rule(Identifier=made["Identifier"])
+
+
+def test_what_a_rule_covers_can_be_brought_back_as_long_as_it_says(twin, make_snapshot, refused):
+    ec2, rbin = twin.client("ec2", REGION), twin.client("rbin", REGION)
+    early = make_snapshot(twin)
+    rbin.create_rule(RetentionPeriod=DAYS, ResourceType="EBS_SNAPSHOT")
+    ec2.delete_snapshot(SnapshotId=early)
+    assert ec2.list_snapshots_in_recycle_bin()["Snapshots"] == [], "the rule is not in force yet"
+    covered = make_snapshot(twin)
+    ec2.create_tags(Resources=[covered], Tags=[{"Key": "Team", "Value": "web"}])
+    twin.clock.advance(timedelta(minutes=30))
+    ec2.delete_snapshot(SnapshotId=covered)
+    assert own_snapshots(ec2) == set()
+    assert [each["SnapshotId"] for each in ec2.list_snapshots_in_recycle_bin()["Snapshots"]] == [covered]
+    ec2.restore_snapshot_from_recycle_bin(SnapshotId=covered)
+    assert ec2.describe_snapshots(SnapshotIds=[covered])["Snapshots"][0]["Tags"] == [{"Key": "Team", "Value": "web"}]
+    ec2.delete_snapshot(SnapshotId=covered)
+    twin.clock.advance(timedelta(days=8))
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.restore_snapshot_from_recycle_bin(SnapshotId=covered)
+
+
+@pytest.mark.parametrize(("team", "is_covered"), [("web", True), ("db", False)])
+@pytest.mark.parametrize("kind", ["named", "excluded"])
+def test_tags_decide_what_a_rule_covers(twin, make_snapshot, team, is_covered, kind):
+    ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
+    ec2.create_tags(Resources=[snapshot_id], Tags=[{"Key": "Team", "Value": "web"}])
+    tags = [{"ResourceTagKey": "Team", "ResourceTagValue": team}]
+    more = {"ResourceTags": tags} if kind == "named" else {"ExcludeResourceTags": tags}
+    twin.client("rbin", REGION).create_rule(RetentionPeriod=DAYS, ResourceType="EBS_SNAPSHOT", **more)
+    twin.clock.advance(timedelta(minutes=30))
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+    retained = [each["SnapshotId"] for each in ec2.list_snapshots_in_recycle_bin()["Snapshots"]]
+    assert (retained == [snapshot_id]) == (is_covered == (kind == "named"))
+
+
+def test_an_image_comes_back_only_with_its_snapshots(twin, image, refused):
+    ec2, rbin, image_id = twin.client("ec2", REGION), twin.client("rbin", REGION), image(twin)
+    for kind in ("EBS_SNAPSHOT", "EC2_IMAGE"):
+        rbin.create_rule(RetentionPeriod=DAYS, ResourceType=kind)
+    twin.clock.advance(timedelta(minutes=30))
+    members = snapshots_of(ec2, image_id)
+    ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)
+    assert [each["ImageId"] for each in ec2.list_images_in_recycle_bin()["Images"]] == [image_id]
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.restore_image_from_recycle_bin(ImageId=image_id)
+    for member in members:
+        ec2.restore_snapshot_from_recycle_bin(SnapshotId=member)
+    ec2.restore_image_from_recycle_bin(ImageId=image_id)
+    assert snapshots_of(ec2, image_id) == members
+
+
+# --- launch templates -------------------------------------------------------------------------------------------------
+
+
+def test_launch_templates_and_their_versions_come_in_pages(cloud):
+    ec2 = cloud.client("ec2", REGION)
+    for number in range(12):
+        ec2.create_launch_template(LaunchTemplateName=f"t-{number}", LaunchTemplateData={"ImageId": "ami-12345678"})
+    for number in range(11):
+        ec2.create_launch_template_version(LaunchTemplateName="t-0", LaunchTemplateData={"ImageId": f"ami-{number:08}"})
+    pages = list(ec2.get_paginator("describe_launch_templates").paginate(PaginationConfig={"PageSize": 5}))
+    assert sum(len(page["LaunchTemplates"]) for page in pages) == 12
+    assert all(len(page["LaunchTemplates"]) <= 5 for page in pages)
+    versions = ec2.get_paginator("describe_launch_template_versions").paginate(
+        LaunchTemplateName="t-0", PaginationConfig={"PageSize": 5}
+    )
+    numbers = [version["VersionNumber"] for page in versions for version in page["LaunchTemplateVersions"]]
+    assert sorted(numbers) == list(range(1, 13))
+
+
+# --- for tests --------------------------------------------------------------------------------------------------------
+
+
+def test_a_deletion_can_be_made_to_fail(twin, image, refused):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    failing, free = snapshots_of(ec2, image_id)
+    twin.backend(REGION).refuse_to_delete(failing)
+    results = ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
+    assert {each["SnapshotId"]: each["ReturnCode"] for each in results} == {failing: "internal-error", free: "success"}
+    with refused("InternalError"):
+        ec2.delete_snapshot(SnapshotId=failing)
+    twin.backend(REGION).refuse_to_delete(failing, code=None)
+    ec2.delete_snapshot(SnapshotId=failing)
