@@ -54,6 +54,12 @@ def passed_roles(site: Site) -> Iterator[str]:
             yield f"{name} may pass roles"
 
 
+UNSCOPED = {"rbin:ListRules"}
+"""Reading actions that take no resource:
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsrecyclebin.html
+"""
+
+
 def open_resources(site: Site) -> Iterator[str]:
     """Only describing calls, which take no resource, are allowed on everything."""
     for name, statement in _role_statements(site):
@@ -61,7 +67,7 @@ def open_resources(site: Site) -> Iterator[str]:
             yield from (
                 f"{name} may {action} on everything"
                 for action in _actions(statement)
-                if not action.startswith("ec2:Describe")
+                if not action.startswith(("ec2:Describe", "autoscaling:Describe")) and action not in UNSCOPED
             )
 
 

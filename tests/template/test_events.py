@@ -19,7 +19,7 @@ CASES = {
     "snapshot_volumes": {"instance", "volume", "batch", "past-deadline", "malformed"},
     "build_images": {"no-reboot", "reboot"},
     "copy_recovery_points": {"snapshot-completed", "sweep"},
-    "prune_recovery_points": {"run", "dry-run"},
+    "prune_recovery_points": {"run", "dry-run", "all-of-a-lineage"},
 }
 QUEUED = sorted(
     path for name in ("snapshot_volumes", "build_images", "copy_recovery_points") for path in (EVENTS / name).iterdir()
@@ -48,7 +48,10 @@ def test_every_function_has_its_cases():
 
 
 def test_scheduled_functions_get_an_object_with_nothing_but_what_they_know():
-    for name, known in (("schedule_backups", {"now"}), ("prune_recovery_points", {"now", "dry_run"})):
+    for name, known in (
+        ("schedule_backups", {"now"}),
+        ("prune_recovery_points", {"now", "dry_run", "lineage_percent"}),
+    ):
         for path in (EVENTS / name).iterdir():
             event = _load(path)
             assert set(event) <= known

@@ -56,7 +56,7 @@ OWN = {
         "HIKAE_SNAPSHOT_COPY_LIMIT",
         "HIKAE_IMAGE_COPY_LIMIT",
     },
-    "PruneRecoveryPoints": {"HIKAE_DELETION_CAP"},
+    "PruneRecoveryPoints": {"HIKAE_DELETION_CAP", "HIKAE_LINEAGE_DELETION_PERCENT", "HIKAE_REQUIRE_RECYCLE_BIN"},
 }
 
 
@@ -269,6 +269,7 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
         reporting.MISSED_SLOTS,
         reporting.UNREADABLE_PLANS,
         reporting.CAPPED_DELETIONS,
+        reporting.HELD_BACK_DELETIONS,
         reporting.UNPROTECTABLE_RESOURCES,
     }
     services = {

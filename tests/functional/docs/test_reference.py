@@ -91,7 +91,7 @@ def test_every_tag_that_the_code_knows_is_documented_and_no_other() -> None:
 
 
 def test_what_the_guide_calls_the_reasons_for_keeping_is_what_the_code_says() -> None:
-    source = (CORE / "domain/pruning.py").read_text()
+    source = "".join((CORE / f"domain/{module}.py").read_text() for module in ("pruning", "guards"))
     for reason in (
         "newest complete point of its resource",
         "is wanted and not complete",
@@ -100,6 +100,15 @@ def test_what_the_guide_calls_the_reasons_for_keeping_is_what_the_code_says() ->
         "is referenced by",
         "this site has no readable plan",
         "above this run's cap of",
+        "is locked (",
+        "was disabled by somebody",
+        "is protected from deregistration (",
+        "no Recycle Bin rule covers",
+        "the clock says",
+        "the running drill",
+        "is gone; its newest point, of volumes of",
+        "would go at once",
+        "the cap of a run is",
     ):
         assert reason in source
         assert reason in OPERATE.read_text()
