@@ -29,7 +29,9 @@ Site = Literal["primary", "recovery"]
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 PREFIX = "hikae-cloud-"
-SHORT_INTERVALS = {
+FOR_TRYING_OUT = {
+    # A fleet's seeded history is long, and most of it is due for pruning at once.
+    "LineageDeletionPercent": "100",
     "TickSchedule": "rate(1 minute)",
     "SweepSchedule": "rate(1 minute)",
     "PruneSchedule": "rate(1 minute)",
@@ -79,7 +81,7 @@ class LocalCloud:
         self.recovery_region = recovery_region
         self.installation = installation
         self.scale = scale
-        self.parameters = {"Installation": installation, **SHORT_INTERVALS, **(parameters or {})}
+        self.parameters = {"Installation": installation, **FOR_TRYING_OUT, **(parameters or {})}
         self.left_out: dict[str, str] = {}
         self.build_directory: Path | None = None
         self._say = say
@@ -350,6 +352,8 @@ class LocalCloud:
         return {
             "AWS_ENDPOINT_URL": running.endpoint,
             "AWS_ENDPOINT_URL_EC2": running.ec2_endpoint,
+            "AWS_ENDPOINT_URL_AUTO_SCALING": running.ec2_endpoint,
+            "AWS_ENDPOINT_URL_RBIN": running.ec2_endpoint,
             **_credentials(self.primary_region),
             "AWS_SESSION_TOKEN": "",
             "HIKAE_PRIMARY_REGION": self.primary_region,

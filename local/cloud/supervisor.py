@@ -126,7 +126,10 @@ class _Programs:
             self.settings["ministack"],
             GATEWAY_PORT=str(port),
             AWS_ENDPOINT_URL=endpoint,
+            # Auto Scaling refers to the twin's images, and the Recycle Bin retains what the twin deletes.
             AWS_ENDPOINT_URL_EC2=twin_endpoint,
+            AWS_ENDPOINT_URL_AUTO_SCALING=twin_endpoint,
+            AWS_ENDPOINT_URL_RBIN=twin_endpoint,
             MINISTACK_EDITION=token,
         )
         if not self._wait("ministack", lambda: _answers(f"{endpoint}/_ministack/health", containing=token)):
