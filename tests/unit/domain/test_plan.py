@@ -21,6 +21,7 @@ from hikae.domain.plan import (
     parse_duration,
     parse_plan,
 )
+from hikae.domain.plan_grammar import ALIASES
 from hikae.domain.retention import KEEP_ALL, Policy, Span
 
 PRODUCTION = """\
@@ -271,8 +272,7 @@ COUNT = "a number from 1, or -1 for all"
             (
                 10,
                 "rules[0].schedule",
-                "'@reboot' is not a schedule; five cron fields, such as 0 3 * * *, or one of "
-                "@hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually",
+                f"'@reboot' is not a schedule; {CRON}, or one of {', '.join(ALIASES)}",
             ),
         ),
         (
