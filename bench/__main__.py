@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.calls import CallCosts, Churn, measure_calls, measure_churn
+from bench.retention import Judging, measure_judging
 from bench.startup import RUNS, Startup, measure_startup
 from bench.twin import measure_growth
 
@@ -35,6 +36,7 @@ def main() -> int:
     costs = [_say(f"calls of {size} instances", partial(measure_calls, size)) for size in FLEETS]
     churn = _say("48 hours of the first example", measure_churn)
     baseline, starts = _say(f"imports, {RUNS} fresh processes each", measure_startup)
+    judging = _say("retention of 10,000 and 100,000 points", partial(measure_judging, 10_000, 100_000))
     growth = _say("describing 1,000 and 10,000 volumes", partial(measure_growth, 1_000, 10_000))
     limits = [
         Limit("creating calls per protected volume, 500 instances", costs[-1].creating_per_volume, 0.51),
@@ -46,8 +48,10 @@ def main() -> int:
         *(Limit(f"import of {start.handler}, of the baseline's", start.ratio, 0.8) for start in starts),
         Limit("copies made again in 48 hours", churn.copies_made_again, 0),
         Limit("cost per described volume, 10,000 against 1,000", growth, 1.5),
+        Limit("cost per point in retention, 100,000 against 10,000", judging.ratio, 1.5),
+        Limit("seconds for 100,000 points through all twelve rules", judging.seconds, 2),
     ]
-    page = _page(costs, churn, baseline, starts, growth, limits)
+    page = _page(costs, churn, baseline, starts, growth, judging, limits)
     PAGE.write_text(page)
     sys.stdout.write(page)
     return 0 if all(limit.is_kept for limit in limits) else 1
@@ -59,7 +63,13 @@ def _say(what: str, measure: Callable[[], _T]) -> _T:
 
 
 def _page(  # noqa: PLR0913, PLR0917 - one argument a section
-    costs: list[CallCosts], churn: Churn, baseline: float, starts: list[Startup], describing: float, limits: list[Limit]
+    costs: list[CallCosts],
+    churn: Churn,
+    baseline: float,
+    starts: list[Startup],
+    describing: float,
+    judging: Judging,
+    limits: list[Limit],
 ) -> str:
     lines = [
         "# Benchmarks",
@@ -112,6 +122,11 @@ def _page(  # noqa: PLR0913, PLR0917 - one argument a section
             )
             for start in starts
         ),
+        "",
+        "## Retention",
+        "",
+        f"{judging.points:,} points, one every five minutes, through all twelve rules: {judging.seconds:.2f} s, and",
+        f"per point {judging.ratio:.2f} of what a tenth as many cost.",
         "",
         "## The twin",
         "",

@@ -35,7 +35,7 @@ class CallCosts:
 
 def measure_calls(instances: int) -> CallCosts:
     """Back up a fleet, copy it with 20 copies in flight, back it up again, prune it without a cap, and count."""
-    with Installation(deletion_cap=1_000_000) as installation:
+    with Installation(deletion_cap=1_000_000, lineage_percent=100) as installation:
         installation.launch(instances)
         plan = SNAPSHOT_PLAN.replace("keep_last: 3", "keep_last: 1").replace("keep_last: 2", "keep_last: 1")
         installation.apply("production", plan)

@@ -116,7 +116,7 @@ class Fleet(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A resource right before it is backed up: the volumes that a point of it could have, its tags, how to rebuild it."""
+    """A resource right before it is backed up: the volumes that a point could have, its tags, how to rebuild it."""
 
     resource: ResourceId
     volumes: tuple[SourceVolume, ...]

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def hikae() -> Callable[..., Result]:
         return result
 
     return run
+
+
+@pytest.fixture
+def matches_snapshot() -> Callable[[str, str], None]:
+    """Compare output with the file of this name in `snapshots`; `RENEW_SNAPSHOTS=1 pytest tests/functional/cli` writes
+    the files anew, and their difference is then to be read like any other change."""
+
+    def matches(output: str, name: str) -> None:
+        path = Path(__file__).parent / "snapshots" / name
+        if os.environ.get("RENEW_SNAPSHOTS"):
+            path.write_text(output)
+        assert output == path.read_text()
+
+    return matches
 
 
 @pytest.fixture

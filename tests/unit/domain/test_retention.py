@@ -231,7 +231,9 @@ def test_within_hours_are_counted_through_the_repeated_hour():
     ]
 
 
-@pytest.mark.parametrize("text", ["", "1", "d", "1w", "1d1y", "-1d", "1.5h", " 1d", "1d ", "1d\n", "0h", "0y0m0d0h"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "d", "1w", "1d1d", "-1d", "1d2", "1.5h", " 1d", "1d ", "1d\n", "0h", "0y0m0d0h"]
+)
 def test_what_is_not_a_span_is_refused(text):
     with pytest.raises(ValueError, match=r"is not a duration such as 1y2m3d3h|is no time at all"):
         Span.parse(text)

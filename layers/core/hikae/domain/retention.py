@@ -43,18 +43,18 @@ class Span:
 
     @classmethod
     def parse(cls, text: str) -> "Span":
-        """Read `1y2m3d3h`, any part of it, in this order.
+        """Read `1y2m3d3h`, any part of it, in any order.
 
         Raises:
-            ValueError: it is not such a duration, or is empty.
+            ValueError: it is not such a duration, names a unit twice, or is empty.
         """
-        match = re.fullmatch(r"(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)d)?(?:(\d+)h)?", text)
-        if not text or not match:
+        parts = re.findall(r"([0-9]+)([ymdh])", text)
+        units = {unit: int(number) for number, unit in parts}
+        if not parts or len(units) < len(parts) or "".join(map("".join, parts)) != text:
             raise ValueError(f"{text!r} is not a duration such as 1y2m3d3h")
-        years, months, days, hours = (int(part or 0) for part in match.groups())
-        if not (years or months or days or hours):
+        if not any(units.values()):
             raise ValueError(f"{text!r} is no time at all")
-        return cls(years=years, months=months, days=days, hours=hours)
+        return cls(years=units.get("y", 0), months=units.get("m", 0), days=units.get("d", 0), hours=units.get("h", 0))
 
     def __str__(self) -> str:
         """As it is written in a plan."""

@@ -4,11 +4,13 @@ A site carries out every plan that can be read, whatever is said here; it is for
 on the day of the review: the slots are always those that end with `END`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby, islice, pairwise
+from operator import attrgetter
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -134,10 +136,7 @@ def review_capacity(
             )
             largest = max(here, key=lambda share: share.snapshots)
             findings.append(_warning(largest.path if len(plans) == 1 else "", message))
-        for kind, at_once, copies_of in (
-            ("snapshot", SNAPSHOT_COPY_SLOTS, lambda share: share.snapshot_copies_per_day),
-            ("image", IMAGE_COPY_SLOTS, lambda share: share.image_copies_per_day),
-        ):
+        for kind, at_once, copies_of in _COPIES:
             wanted, possible = sum(map(copies_of, here)), at_once * (_DAY / copy_duration)
             if wanted > possible:
                 message = (
@@ -467,6 +466,13 @@ def _shares(plan: Plan, fleet: Fleet, home: Region | None) -> Iterator[_Share]:
             )
 
 
+_COPIES: Final[tuple[tuple[str, int, Callable[[_Share], float]], ...]] = (
+    ("snapshot", SNAPSHOT_COPY_SLOTS, attrgetter("snapshot_copies_per_day")),
+    ("image", IMAGE_COPY_SLOTS, attrgetter("image_copies_per_day")),
+)
+"""What is copied, how many at once at the most, and how many of them a share needs in a day."""
+
+
 def _review_bursts(shares: Iterable[_Share], fleet: Fleet, at_once: int, copy_duration: timedelta) -> Iterator[Finding]:
     """Warn where the copies of one slot are not all made before their predecessors are older than the objective."""
     for share in shares:
@@ -474,8 +480,9 @@ def _review_bursts(shares: Iterable[_Share], fleet: Fleet, at_once: int, copy_du
         if share.rpo is not None and share.interval <= share.rpo < share.interval + takes:
             message = (
                 f"{fleet} need {share.copies_of_a_slot:,} copies for one slot; {at_once} at a time, each taking "
-                f"{_duration(copy_duration)}, take {_duration(takes)}, and with {_duration(share.interval)} between slots "
-                f"the last of them exceeds the rpo of {_duration(share.rpo)}; raise it, or divide the fleet among rules"
+                f"{_duration(copy_duration)}, take {_duration(takes)}, and with {_duration(share.interval)} between "
+                f"slots the last of them exceeds the rpo of {_duration(share.rpo)}; raise it, or divide the fleet "
+                "among rules"
             )
             yield _warning(share.path, message)
 

@@ -36,7 +36,7 @@ class Skipped:
 Choice = Selected | Unprotectable | Skipped | None
 
 
-def choose_instance(
+def choose_instance(  # noqa: PLR0911 - every return is a choice of its own
     selection: Selection, rule: Rule, instance: Instance, *, instance_stores: Mapping[str, str] | None = None
 ) -> Choice:
     """What `rule` makes of `instance`; None where the plan does not name it, or it does not exist any more.

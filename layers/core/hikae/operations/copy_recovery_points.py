@@ -175,8 +175,8 @@ def _pull_inventory(  # noqa: PLR0913, PLR0917 - where from, where to, and what 
 ) -> Iterable[Outcome]:
     """Bring over what the primary says it protects, and name the rules that mean to copy here and that nobody knows.
 
-    What exists at the primary goes into `present`. An inventory that cannot be read is reported; it stops no copy, since
-    points say themselves what they are.
+    What exists at the primary goes into `present`. An inventory that cannot be read is reported; it stops no copy,
+    since points say themselves what they are.
     """
     key = naming.inventory_key(place)
     try:
