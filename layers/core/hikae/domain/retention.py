@@ -6,8 +6,8 @@ https://restic.readthedocs.io/en/stable/060_forget.html
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -40,6 +40,16 @@ class Span:
     months: int = 0
     days: int = 0
     hours: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would keep nothing, not even the newest point.
+
+        Raises:
+            ValueError: a unit is negative, or all are zero.
+        """
+        units = astuple(self)
+        if min(units) < 0 or not any(units):
+            raise ValueError(f"{self!r} is no time at all")
 
     @classmethod
     def parse(cls, text: str) -> "Span":
@@ -108,6 +118,17 @@ class Policy:
     keep_within_monthly: Span | None = None
     keep_within_yearly: Span | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no number of points.
+
+        Raises:
+            ValueError: a number is below -1.
+        """
+        for name in _COUNTS:
+            number: int = getattr(self, name)
+            if number < KEEP_ALL:
+                raise ValueError(f"{name} is {number}; a number from 1, -1 for all, or 0 for none")
+
     @property
     def is_empty(self) -> bool:
         """Whether no rule is set."""
@@ -151,7 +172,7 @@ class _Rule:
     left: int
     after: datetime | None = None
     keeps_oldest: bool = True
-    last: Hashable = None
+    last: tuple[int, ...] | None = None
 
     def is_over(self, local: datetime) -> bool:
         # `after` is in UTC: times of one and the same zone are compared by their wall clock, which repeats an hour.
@@ -159,7 +180,8 @@ class _Rule:
 
     def judge(self, local: datetime, number: int, *, is_oldest: bool) -> str | None:
         value = self.bucket(local, number)
-        is_new = value != self.last
+        # Not "another": where the clock is put back by two hours, it comes to an hour a second time with one between.
+        is_new = self.last is None or value < self.last
         if not is_new and not (is_oldest and self.keeps_oldest):
             return None
         self.last = value
@@ -202,31 +224,31 @@ def _latest_until(span: Span, quarter: datetime, timezone: ZoneInfo) -> datetime
 _QUARTER: Final = timedelta(minutes=15)
 _RUN_OVER: Final = timedelta(days=5)
 
-_Bucket = Callable[[datetime, int], Hashable]
+_Bucket = Callable[[datetime, int], tuple[int, ...]]
 
 
-def _each(_: datetime, number: int) -> Hashable:
-    return number
+def _each(_: datetime, number: int) -> tuple[int, ...]:
+    return (-number,)
 
 
-def _hour(local: datetime, _: int) -> Hashable:
-    return local.date(), local.hour
+def _hour(local: datetime, _: int) -> tuple[int, ...]:
+    return local.year, local.month, local.day, local.hour
 
 
-def _day(local: datetime, _: int) -> Hashable:
-    return local.date()
+def _day(local: datetime, _: int) -> tuple[int, ...]:
+    return local.year, local.month, local.day
 
 
-def _week(local: datetime, _: int) -> Hashable:
+def _week(local: datetime, _: int) -> tuple[int, ...]:
     return local.isocalendar()[:2]
 
 
-def _month(local: datetime, _: int) -> Hashable:
+def _month(local: datetime, _: int) -> tuple[int, ...]:
     return local.year, local.month
 
 
-def _year(local: datetime, _: int) -> Hashable:
-    return local.year
+def _year(local: datetime, _: int) -> tuple[int, ...]:
+    return (local.year,)
 
 
 _BUCKETS: Final[dict[str, _Bucket]] = {
@@ -237,3 +259,4 @@ _BUCKETS: Final[dict[str, _Bucket]] = {
     "monthly": _month,
     "yearly": _year,
 }
+_COUNTS: Final = tuple(f"keep_{name}" for name in _BUCKETS)
