@@ -107,8 +107,8 @@ class Fleet(Protocol):
     def instances(self) -> Iterator[Instance]:
         """Every instance, terminated ones included as long as EC2 shows them."""
 
-    def detached_volumes(self) -> Iterator[Volume]:
-        """Every volume that is attached to nothing."""
+    def volumes(self) -> Iterator[Volume]:
+        """Every volume in whatever state, attached or not: one that is left out would be taken for gone."""
 
     def instance_stores(self, types: Collection[str]) -> Mapping[str, str]:
         """Of these instance types, those that have instance-store volumes, each with what they are in words."""

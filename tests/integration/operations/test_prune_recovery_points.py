@@ -205,3 +205,15 @@ def test_a_point_that_ec2_failed_to_make_is_named_even_after_its_slot(five_hours
     [failure] = [outcome for outcome in pruned.outcomes if outcome.is_failure]
     assert failure.resource == job.identity.resource
     assert "boom" in failure.reason
+
+
+def test_a_volume_that_is_impaired_is_there_and_keeps_its_points(installation: Installation) -> None:
+    """EC2 shows it as neither attached nor available, and its points are all that is left of it."""
+    volume = installation.detached_volume()
+    installation.apply("production", SNAPSHOT_PLAN.replace("timezone: UTC", "timezone: UTC\nretire_after: 1d"))
+    installation.back_up()
+    installation.copy_all()
+    installation.twin.backend(PRIMARY).get_volume(volume).state = "error"
+    installation.advance(days=2)
+    pruned = installation.prune(SiteRole.PRIMARY)
+    assert (len(points(installation)), pruned.outcomes) == (1, ())

@@ -117,11 +117,9 @@ class Ec2Fleet:
                     for instance in reservation.get("Instances", []):
                         yield _instance(instance)
 
-    def detached_volumes(self) -> Iterator[Volume]:
+    def volumes(self) -> Iterator[Volume]:
         """See `ports.Fleet`."""
-        pages = self._client.get_paginator("describe_volumes").paginate(
-            Filters=[{"Name": "status", "Values": ["available"]}], PaginationConfig={"PageSize": _PAGE}
-        )
+        pages = self._client.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": _PAGE})
         with reading(f"volumes of {self._place}"):
             for page in pages:
                 for volume in page["Volumes"]:

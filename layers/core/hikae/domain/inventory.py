@@ -8,14 +8,19 @@ from hikae.domain.model import Instance, Volume
 from hikae.domain.naming import parse_time
 
 _GONE: Final = frozenset({"shutting-down", "terminated"})
+_DELETED: Final = frozenset({"deleting", "deleted"})
 
 IS_GOOD_FOR: Final = timedelta(days=1)
 """How old an inventory may be that says which resources exist; by an older one, nothing is known to be gone."""
 
 
-def list_present(instances: Iterable[Instance], detached_volumes: Iterable[Volume]) -> set[str]:
-    """The ids of every instance and volume of a place, protected or not: what is not among them is gone."""
-    ids: set[str] = {volume.id for volume in detached_volumes}
+def list_present(instances: Iterable[Instance], volumes: Iterable[Volume]) -> set[str]:
+    """The ids of every instance and volume of a place, protected or not: what is not among them is gone.
+
+    A volume that is impaired (`error`), or on its way from one instance to another, is there:
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-describing-volumes.html
+    """
+    ids: set[str] = {volume.id for volume in volumes if volume.state not in _DELETED}
     for instance in instances:
         ids.update(device.volume_id for device in instance.block_devices)
         if instance.state not in _GONE:

@@ -302,7 +302,7 @@ def _present(  # noqa: PLR0913, PLR0917 - what it looks at
 ) -> dict[Place, frozenset[str]]:
     """By place, the resources that exist; a recovery site knows them by the primary's inventory."""
     if site is SiteRole.PRIMARY:
-        return {fleet.place: frozenset(list_present(instances, fleet.detached_volumes()))}
+        return {fleet.place: frozenset(list_present(instances, fleet.volumes()))}
     present = {}
     for place in {point.tags.identity.place for point in points}:
         try:

@@ -84,7 +84,7 @@ def schedule_backups(  # noqa: PLR0913 - one keyword per port
     loaded = plans.load()
     # Also without a plan: the inventory says what exists, and what it leaves out would be taken for gone.
     instances = list(fleet.instances())
-    volumes = list(fleet.detached_volumes())
+    volumes = list(fleet.volumes())
     outcomes: list[RuleOutcome] = []
     failures: list[Outcome] = []
     protected: list[dict[str, Any]] = []
