@@ -236,6 +236,19 @@ def test_a_set_larger_than_the_cap_stays_and_the_others_do_not_wait_for_it():
     assert deleted(prune([point(NOW), single, whole], cap=3)) == {"snap-a", "snap-b", "snap-c"}
 
 
+def test_what_remains_of_a_point_goes_before_the_set_that_took_its_place():
+    """The other way round, one that lacks only its manifest would have nothing against it any more."""
+    remains = point(hours_ago(1), slot=hours_ago(2), attempt=2, manifests=set())
+    whole = point(hours_ago(2))
+    other = point(hours_ago(1.5))
+    points = [point(NOW), whole, other, remains]
+    order = [{*remains.resource_ids}, {*whole.resource_ids}, {*other.resource_ids}]
+    for number, expected in enumerate(order):
+        assert deleted(prune(points, cap=1)) == expected, number
+        points = [each for each in points if {*each.resource_ids} != expected]
+    assert prune(points, cap=1).deletions == ()
+
+
 def test_a_cap_of_nothing_deletes_nothing():
     assert prune([point(NOW), point(hours_ago(1))], cap=0).deletions == ()
 
@@ -433,6 +446,9 @@ def test_copies_that_were_made_twice_go_once_their_point_is_complete():
     assert deleted(pruning) == {"snap-failed", "snap-twice"}
     assert verdict_on(pruning, "snap-failed").reasons == (f"error: another copy took its place in {complete.id}",)
     assert verdict_on(pruning, complete.id).action is Action.KEEP
+    assert verdict_on(pruning, "snap-held").action is Action.KEEP
+    assert verdict_on(pruning, "snap-held").reasons == ("snap-held is on hold",)
+    assert verdict_on(pruning, "snap-pending").reasons == (f"pending: not a member of {complete.id}",)
 
 
 def test_a_leftover_that_may_be_good_stays_while_its_point_is_not_complete_and_a_failed_one_does_not():
@@ -441,7 +457,10 @@ def test_a_leftover_that_may_be_good_stays_while_its_point_is_not_complete_and_a
     failed = snapshot("failed", copied(source, of="snap-a"), state="error")
     twice = snapshot("twice", copied(source, of="snap-a"), started_at=NOW + timedelta(hours=2))
     incomplete = put_together(first, failed, twice, place=RECOVERY).points[0]
-    assert deleted(prune([incomplete])) == {"snap-failed"}
+    pruning = prune([incomplete])
+    assert deleted(pruning) == {"snap-failed"}
+    why = f"completed: may be needed until {incomplete.id} is complete"
+    assert verdict_on(pruning, "snap-twice").reasons == (why,)
 
 
 def test_of_copies_that_all_failed_the_newest_stays_since_it_carries_the_number_of_attempts():

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -57,6 +58,13 @@ class DeletionLimits:
     lineage_percent: int
 
 
+class Limit(StrEnum):
+    """Which limit keeps what would go otherwise."""
+
+    RUN = "capped"
+    LINEAGE = "held back"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
     """What is deleted together: a whole point, or the leftovers of one."""
@@ -73,15 +81,24 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
-    """The verdict on every point, and what to delete in this run, oldest first.
+    """The verdict on every point and every leftover, and what to delete in this run, oldest first.
 
-    `capped` and `held_back` count what would go but for the limits: of the run, and of a lineage.
+    `withheld` is what would go but for a limit, by the id of its verdict.
     """
 
     verdicts: tuple[Verdict, ...]
     deletions: tuple[Deletion, ...]
-    capped: int
-    held_back: int
+    withheld: Mapping[str, Limit]
+
+    @property
+    def capped(self) -> int:
+        """How much would go but for the limit of the run."""
+        return sum(limit is Limit.RUN for limit in self.withheld.values())
+
+    @property
+    def held_back(self) -> int:
+        """How much would go but for the limit of a lineage."""
+        return sum(limit is Limit.LINEAGE for limit in self.withheld.values())
 
 
 def plan_pruning(
@@ -121,14 +138,17 @@ def plan_pruning(
                 kept.append(
                     proposal if point.id in retired else _explain(proposal, point, newest, policy_of, surroundings)
                 )
-                deletions.extend(_leftovers(point, circumstances))
+                for leftover in _judge_leftovers(point, circumstances):
+                    if isinstance(leftover, Deletion):
+                        deletions.append(leftover)
+                    else:
+                        kept.append(leftover)
     allowed, held_back = _hold_back(deletions, points, retired, limits.lineage_percent)
     allowed, capped = _cap(allowed, limits.per_run)
     return Pruning(
         verdicts=(*kept, *(deletion.verdict for deletion in allowed), *held_back, *capped),
         deletions=tuple(allowed),
-        capped=len(capped),
-        held_back=len(held_back),
+        withheld={verdict.id: Limit.LINEAGE for verdict in held_back} | {each.id: Limit.RUN for each in capped},
     )
 
 
@@ -256,17 +276,21 @@ def _explain(
     return Verdict(id=verdict.id, action=verdict.action, reasons=(*verdict.reasons, reason))
 
 
-def _leftovers(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[Deletion]:
-    """Copies that were made again or twice, of a point that stays.
+def _judge_leftovers(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[Deletion | Verdict]:
+    """Copies that were made again or twice, of a point that stays: what is to go, and why the others are kept.
 
     One that failed goes at once: the newest attempt, which carries their number, is never among them. What may still
     be good goes once the point is complete without it.
     """
     for resource in point.leftovers:
         failed = resource.state in FAILED_IMAGE | FAILED_SNAPSHOT
-        if resource.state == "pending" or not (failed or point.is_complete):
-            continue
-        if object_to_touching(resource, point, circumstances):
+        objections = object_to_touching(resource, point, circumstances)
+        if resource.state == "pending":
+            objections = (f"pending: not a member of {point.id}", *objections)
+        elif not (failed or point.is_complete):
+            objections = (f"{resource.state}: may be needed until {point.id} is complete", *objections)
+        if objections:
+            yield Verdict(id=resource.id, action=Action.KEEP, reasons=objections)
             continue
         reason = f"{resource.state}: another copy took its place in {point.id}"
         verdict = Verdict(id=resource.id, action=Action.EXPIRE, reasons=(reason,))
@@ -303,10 +327,23 @@ def _hold_back(
 
 
 def _cap(deletions: Sequence[Deletion], cap: int) -> tuple[list[Deletion], list[Verdict]]:
-    """Let the oldest go first, until the next would be one too many: there the run stops."""
+    """Let the oldest go first, until the next would be one too many: there the run stops.
+
+    Of one point what remains of other attempts goes before the set that took their place: with that gone, nothing
+    would be known against one that lacks only its manifest, and it would stay for ever.
+    """
+    oldest: dict[PointId, datetime] = {}
+    for deletion in deletions:
+        point = deletion.point
+        oldest[point.tags.point] = min(point.source_time, oldest.get(point.tags.point, point.source_time))
+
+    def turn(deletion: Deletion) -> tuple[datetime, str, bool, datetime, str]:
+        point = deletion.point
+        return oldest[point.tags.point], point.tags.point, point.is_complete, point.source_time, deletion.verdict.id
+
     left = cap
     allowed, verdicts = [], []
-    for deletion in sorted(deletions, key=lambda each: (each.point.source_time, each.verdict.id)):
+    for deletion in sorted(deletions, key=turn):
         if deletion.calls > cap:
             # It would stop every run; the others do not wait for it.
             verdicts.append(_withhold(deletion, f"needs {deletion.calls} deletions, the cap of a run is {cap}"))
