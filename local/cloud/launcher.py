@@ -256,6 +256,23 @@ class LocalCloud:
         outputs = self.stack_outputs("recovery")
         return {"WakeBusArn": outputs["WakeBusArn"]} if "WakeBusArn" in outputs else {}
 
+    def beside(self, recovery_region: str, **parameters: str) -> Self:
+        """This running cloud, seen with another recovery Region: for deploying and asking a further recovery site.
+
+        It belongs to this one, which ends it. `parameters` override this one's.
+        """
+        other = type(self)(
+            root=self.root,
+            primary_region=self.primary_region,
+            recovery_region=recovery_region,
+            installation=self.installation,
+            parameters={**self.parameters, **parameters},
+            say=self._say,
+        )
+        other.build_directory = self.build_directory
+        other._running = self.running  # noqa: SLF001 - of its own class
+        return other
+
     def delete_site(self, site: Site) -> None:
         """Delete one site's stack and wait until it is gone."""
         cloudformation = self.client("cloudformation", self.region_of(site))
@@ -313,10 +330,11 @@ class LocalCloud:
         return self._running
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client of this cloud: EC2 is the twin's, everything else ministack's."""
+        """A boto3 client of this cloud: EC2, and what refers to it, is the twin's, everything else ministack's."""
         running = self.running
         if self._clients is None:
-            self._clients = clients_of(running.endpoint, ec2=running.ec2_endpoint)
+            twin = dict.fromkeys(("ec2", "autoscaling", "rbin"), running.ec2_endpoint)
+            self._clients = clients_of(running.endpoint, **twin)
         return self._clients(service, region or self.primary_region)
 
     def invoke(self, function: str, payload: Any, region: str | None = None, *, site: Site | None = None) -> Any:

@@ -11,6 +11,7 @@ from moto.ec2.models import ec2_backends
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Request, Response
 
+from local.twin import recycle_bin
 from local.twin.images import seed_image
 from local.twin.inspection import describe_state
 from local.twin.world import World
@@ -29,10 +30,13 @@ class Control:
     POST write {"region", "volume_id", "text", "changed_bytes"?}: write to a volume; answers its digest.
     POST freeze, thaw {"region", "volume_ids"}: hold back and let through what is written.
     POST seed {"region", "volume_id", "start_time", "tags"?, "description"?, "text"?, "size"?, "kms_key_id"?,
-    "owner_id"?, "public"?}: a completed snapshot of the past; answers {"snapshot_id"}.
+    "owner_id"?, "public"?, "error"?}: a snapshot of the past, completed or with this error; answers {"snapshot_id"}.
     POST seed-image {"region", "name", "created_at", "snapshot_ids", "tags"?, "source_instance_id"?, "description"?}: an
     available image of the past on completed snapshots, the root device's first; answers {"image_id"}.
     POST fail {"region", "snapshot_id", "message"?}: let a pending snapshot end in error.
+    POST stick {"region", "instance_id"}: let an instance stay in `shutting-down` once it gets there.
+    POST refuse-deletion {"region", "snapshot_id", "code"}: let every deletion of a snapshot fail; null ends that.
+    POST backdate-bin-rule {"region", "rule_id", "created_at"}: let a rule of the Recycle Bin be in force.
     GET state/REGION: volumes, snapshots and images with digests and lineage.
     """
 
@@ -56,6 +60,9 @@ class Control:
             ("POST", "seed"): lambda: self._locked(lambda: self._seed(_body(request))),
             ("POST", "seed-image"): lambda: self._locked(lambda: self._seed_image(_body(request))),
             ("POST", "fail"): lambda: self._locked(lambda: self._fail(_body(request))),
+            ("POST", "stick"): lambda: self._locked(lambda: self._stick(_body(request))),
+            ("POST", "refuse-deletion"): lambda: self._locked(lambda: self._refuse_deletion(_body(request))),
+            ("POST", "backdate-bin-rule"): lambda: self._locked(lambda: self._backdate_bin_rule(_body(request))),
         }
         try:
             route = routes.get((request.method, name))
@@ -120,6 +127,7 @@ class Control:
             kms_key_id=body.get("kms_key_id"),
             owner_id=body.get("owner_id"),
             is_public=body.get("public", False),
+            error=body.get("error"),
         )
         return {"snapshot_id": snapshot.id}
 
@@ -139,6 +147,19 @@ class Control:
     def _fail(self, body: dict[str, Any]) -> Any:
         message = body.get("message", "Internal error")
         self._backend(body["region"]).fail_snapshot(body["snapshot_id"], message=message)
+        return {}
+
+    def _stick(self, body: dict[str, Any]) -> Any:
+        self._backend(body["region"]).stick(body["instance_id"])
+        return {}
+
+    def _refuse_deletion(self, body: dict[str, Any]) -> Any:
+        self._backend(body["region"]).refuse_to_delete(body["snapshot_id"], code=body["code"])
+        return {}
+
+    def _backdate_bin_rule(self, body: dict[str, Any]) -> Any:
+        backend = self._backend(body["region"])
+        recycle_bin.backdate_rule(backend, body["rule_id"], created_at=_instant(body["created_at"]))
         return {}
 
 

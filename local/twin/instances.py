@@ -66,6 +66,7 @@ class InstancesBackend(ImageCatalog):
     def __init__(self, region_name: str, account_id: str) -> None:
         self._launches: dict[str, Launch] = {}
         self._launch_tokens: dict[str, tuple[Any, Reservation]] = {}
+        self._stuck: set[str] = set()
         super().__init__(region_name, account_id)
 
     def launch_of(self, instance_id: str) -> Launch:
@@ -311,7 +312,16 @@ class InstancesBackend(ImageCatalog):
             self._enter(instance, "terminated", then=partial(self._forget, instance), after=_VISIBLE_AFTER_TERMINATION)
 
         self._launches[instance.id].running_since = None
-        self._enter(instance, "shutting-down", then=finish, after=_TERMINATION)
+        is_stuck = instance.id in self._stuck
+        self._enter(instance, "shutting-down", then=None if is_stuck else finish, after=_TERMINATION)
+
+    def stick(self, instance_id: str) -> None:
+        """Let the instance stay in `shutting-down` once it gets there: for tests.
+
+        "For several hours", before EC2 "treats it as a stuck instance and forcibly terminates it" (EC2 User Guide,
+        "Troubleshoot instance termination").
+        """
+        self._stuck.add(self.get_instance(instance_id).id)
 
     def _forget(self, instance: Instance) -> None:
         reservation = self._launches.pop(instance.id).reservation

@@ -101,6 +101,11 @@ def bin_of(backend: Any) -> RecycleBin:
     return current_world().bins.setdefault((backend.account_id, backend.region_name), RecycleBin())
 
 
+def backdate_rule(backend: Any, rule_id: str, *, created_at: datetime) -> None:
+    """Let a rule have been made in the past, so that it is in force by now: for tests."""
+    bin_of(backend).rules[rule_id].created_at = created_at
+
+
 def answer(*, method: str, path: str, body: bytes, account_id: str, region: str) -> Answer:
     """One request to `rbin`: CreateRule, GetRule, ListRules, DeleteRule."""
     world = current_world()

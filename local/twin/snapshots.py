@@ -231,7 +231,9 @@ class SnapshotsBackend(VolumesBackend):
         """Start a copy, in this Region, of a completed snapshot of any Region.
 
         It is encrypted if its source is, if `is_encrypted`, or by default, with the key named or else the default one.
-        A key that cannot be used here makes it end in `error` later. `is_counted` copies are those that the quota of
+        A key that cannot be used here makes it end in `error` later, and so does the source's own key, through which it
+        is read, if that cannot be used there (botocore, Snapshot.StateMessage: encrypted snapshots are copied
+        asynchronously, and missing permissions on a key show up in it). `is_counted` copies are those that the quota of
         20 concurrent ones is about. The tags of the source are not copied.
         """
         if source.state != "completed":
@@ -270,6 +272,8 @@ class SnapshotsBackend(VolumesBackend):
         snapshot.timer = self.call_later(duration, lambda: self._end_snapshot(snapshot, state="completed"))
         if encrypted and kms_key_id:
             self.check_key(str(key), lambda found: self._take_copy_key(snapshot, found))
+        if source.encrypted and source.kms_key_id:
+            source.ec2_backend.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
         return snapshot
 
     def _keep_snapshot(self, snapshot: Snapshot, tags: Mapping[str, str] | None) -> None:
@@ -303,13 +307,19 @@ class SnapshotsBackend(VolumesBackend):
             self.world.calls.raise_high_water("pending copies", self.region_name, len(self._pending_copies))
 
     def _take_copy_key(self, snapshot: Snapshot, found: str | None) -> None:
-        if snapshot.state != "pending":
-            return
         if found is None:
+            self._fail_for_want_of_key(snapshot)
+        elif snapshot.state == "pending":
+            snapshot.kms_key_id = found
+
+    def _read_through_key(self, snapshot: Snapshot, found: str | None) -> None:
+        if found is None:
+            self._fail_for_want_of_key(snapshot)
+
+    def _fail_for_want_of_key(self, snapshot: Snapshot) -> None:
+        if snapshot.state == "pending":
             self._copies_by_origin[snapshot.content.origin].remove(snapshot)
             self._end_snapshot(snapshot, state="error", message=KEY_NOT_ACCESSIBLE)
-        else:
-            snapshot.kms_key_id = found
 
     def seed_snapshot(
         self,
@@ -323,11 +333,13 @@ class SnapshotsBackend(VolumesBackend):
         kms_key_id: str | None = None,
         owner_id: str | None = None,
         is_public: bool = False,
+        error: str | None = None,
     ) -> Snapshot:
         """Add a snapshot that was completed in the past: history for tests, which never wait for it.
 
         It is of `volume_id`, with the size and encryption of that volume if there is one. `owner_id` and `is_public`
-        make the snapshot of another account that everyone sees unless asked for `self`.
+        make the snapshot of another account that everyone sees unless asked for `self`. With `error`, it is one that
+        ended so instead.
         """
         volume: Volume | None = self.volumes.get(volume_id)
         key = kms_key_id or (volume.kms_key_id if volume else None)
@@ -344,8 +356,9 @@ class SnapshotsBackend(VolumesBackend):
             kms_key_id=key,
             owner_id=owner_id or self.account_id,
         )
-        snapshot.state = "completed"
-        snapshot.completion_time = started_at + self.world.durations.snapshot_base
+        snapshot.state = "completed" if error is None else "error"
+        snapshot.state_message = error
+        snapshot.completion_time = started_at + self.world.durations.snapshot_base if error is None else None
         if is_public:
             snapshot.create_volume_permission_groups.add("all")
         self._keep_snapshot(snapshot, tags)

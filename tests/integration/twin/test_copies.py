@@ -165,3 +165,25 @@ def test_a_copy_is_incremental_while_the_latest_one_exists_and_the_key_stays(twi
 def test_a_snapshot_that_is_not_there_is_not_found(twin, refused):
     with refused("InvalidSnapshot.NotFound"):
         copy(twin, "snap-0123456789abcdef0")
+
+
+def test_a_source_whose_key_cannot_be_used_lets_the_copy_fail_later(cloud, make_snapshot, settle):
+    key = make_key(cloud, PRIMARY)
+    snapshot_id = make_snapshot(cloud, Encrypted=True, KmsKeyId=key)
+    cloud.client("kms", PRIMARY).disable_key(KeyId=key.rpartition("/")[2])
+    copy_id = copy(cloud, snapshot_id, Encrypted=True, KmsKeyId=make_key(cloud))
+    assert describe(cloud, copy_id)["State"] == "pending"
+    settle(cloud)
+    found = describe(cloud, copy_id)
+    assert (found["State"], found["StateMessage"]) == ("error", "Given key ID is not accessible")
+
+
+@pytest.mark.parametrize("encryption", ["a customer key", "the AWS-managed key"])
+def test_a_source_whose_key_can_be_used_is_copied_under_the_key_of_the_destination(
+    twin, make_snapshot, settle, encryption
+):
+    own = {"KmsKeyId": make_key(twin, PRIMARY)} if encryption == "a customer key" else {}
+    key = make_key(twin)
+    copy_id = copy(twin, make_snapshot(twin, Encrypted=True, **own), Encrypted=True, KmsKeyId=key)
+    settle(twin)
+    assert (describe(twin, copy_id)["State"], describe(twin, copy_id)["KmsKeyId"]) == ("completed", key)

@@ -112,6 +112,62 @@ def test_history_can_be_seeded_and_calls_counted(server):
     assert [each["action"] for each in calls if each["region"] == "eu-west-1"] == ["DescribeSnapshots"]
 
 
+def test_a_copy_of_the_past_may_have_failed(server):
+    seed = {
+        "region": "eu-west-2",
+        "volume_id": "vol-ffffffff",
+        "start_time": "2026-01-02T03:04:05Z",
+        "error": "Given key ID is not accessible",
+    }
+    snapshot_id = server.ask("POST", "seed", seed)[1]["snapshot_id"]
+    [found] = server.client("ec2", "eu-west-2").describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    assert (found["State"], found["StateMessage"]) == ("error", "Given key ID is not accessible")
+    assert "CompletionTime" not in found
+
+
+def test_an_instance_can_be_stuck_on_its_way_out(server):
+    ec2, seen = server.client("ec2", "eu-west-2"), len(server.ask("GET", "events")[1])
+    [image] = [each for each in ec2.describe_images(Owners=["amazon"])["Images"] if each["RootDeviceType"] == "ebs"]
+    launched = ec2.run_instances(ImageId=image["ImageId"], InstanceType="t3.micro", MinCount=2, MaxCount=2)["Instances"]
+    stuck, other = (each["InstanceId"] for each in launched)
+    assert server.ask("POST", "stick", {"region": "eu-west-2", "instance_id": stuck})[0] == 200
+    ec2.terminate_instances(InstanceIds=[stuck, other])
+    ended = set()
+    while other not in ended:
+        for each in server.ask("GET", f"events?after={seen}&wait=5")[1]:
+            seen = each["seq"]
+            if each["event"]["detail"].get("state") == "terminated":
+                ended.add(each["event"]["detail"]["instance-id"])
+    states = {
+        each["InstanceId"]: each["State"]["Name"]
+        for reservation in ec2.describe_instances(InstanceIds=[stuck, other])["Reservations"]
+        for each in reservation["Instances"]
+    }
+    assert states == {stuck: "shutting-down", other: "terminated"}
+
+
+def test_the_deletion_of_a_snapshot_can_fail_until_it_may_not(server):
+    ec2 = server.client("ec2", "eu-west-2")
+    seed = {"region": "eu-west-2", "volume_id": "vol-0123456789abcdef0", "start_time": "2026-01-02T03:04:05Z"}
+    snapshot_id = server.ask("POST", "seed", seed)[1]["snapshot_id"]
+    server.ask("POST", "refuse-deletion", {"region": "eu-west-2", "snapshot_id": snapshot_id, "code": "internal-error"})
+    with pytest.raises(ec2.exceptions.ClientError, match="InternalError"):
+        ec2.delete_snapshot(SnapshotId=snapshot_id)
+    server.ask("POST", "refuse-deletion", {"region": "eu-west-2", "snapshot_id": snapshot_id, "code": None})
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_a_rule_of_the_recycle_bin_can_have_been_there_for_long(server):
+    rbin = server.client("rbin", "eu-west-2")
+    rule_id = rbin.create_rule(
+        ResourceType="EBS_SNAPSHOT", RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
+    )["Identifier"]
+    assert rbin.get_rule(Identifier=rule_id)["Status"] == "pending"
+    since = {"region": "eu-west-2", "rule_id": rule_id, "created_at": "2026-01-02T03:04:05Z"}
+    assert server.ask("POST", "backdate-bin-rule", since)[0] == 200
+    assert rbin.get_rule(Identifier=rule_id)["Status"] == "available"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
