@@ -177,7 +177,7 @@ NAME = "1 to 40 small letters, digits and hyphens, no hyphen at either end"
 NO_TAG = "not YAML: could not determine a constructor for the tag"
 CRON = "five cron fields, such as 0 3 * * *"
 DURATION = "is not a duration such as 30m, 8h or 1d12h"
-COUNT = "a number from 1, or -1 for all"
+COUNT = "a number from 1 to 1000000, or -1 for all"
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,27 @@ COUNT = "a number from 1, or -1 for all"
             "tags: {Backup: production}",
             "tags: Backup",
             (6, "selection.tags", "is 'Backup'; a mapping of tag keys to values, such as {Backup: production}"),
+        ),
+        ("  resources: [instance, volume]", "  resources:", (5, "selection.resources", "has no value")),
+        (
+            "tags: {Backup: production}",
+            'tags: {"": production}',
+            (6, "selection.tags.", "'' is no tag's key; one has 1 to 128 letters"),
+        ),
+        (
+            "tags: {Backup: production}",
+            f"tags: {{Backup: [production, {'v' * 257}]}}",
+            (6, "selection.tags.Backup", f"'{'v' * 79} is no tag's value; one has at most 256 letters"),
+        ),
+        (
+            "tags: {Backup: production}",
+            f"tags: {{Backup: production, {'k' * 129}: x}}",
+            (6, f"selection.tags.{'k' * 129}", f"'{'k' * 79} is no tag's key; one has 1 to 128 letters"),
+        ),
+        (
+            "tags: {Backup: production}",
+            f"tags: {{Backup: production, {'k' * 201}: x}}",
+            (6, "selection.tags", f"the key '{'k' * 40}'… is longer than 200 letters"),
         ),
         (
             'exclude_tags: {Backup: "off"}',
@@ -297,6 +318,7 @@ COUNT = "a number from 1, or -1 for all"
         ("protect: snapshots", "protect: both", (12, "rules[0].protect", "is 'both'; either snapshots or image")),
         ("protect: snapshots", "protect: [image]", (12, "rules[0].protect", "is ['image']; either snapshots or image")),
         ("    protect: snapshots\n", "", (9, "rules[0].protect", "is missing")),
+        ("protect: snapshots", "protect:", (12, "rules[0].protect", "has no value")),
         (
             "    consistency: crash\n",
             "    reboot: false\n",
@@ -308,6 +330,7 @@ COUNT = "a number from 1, or -1 for all"
         ("keep_hourly: 24", "keep_hourly: -2", (14, "rules[0].retention.keep_hourly", f"is -2; {COUNT}")),
         ("keep_hourly: 24", "keep_hourly: 1.5", (14, "rules[0].retention.keep_hourly", f"is 1.5; {COUNT}")),
         ("keep_hourly: 24", "keep_hourly: true", (14, "rules[0].retention.keep_hourly", f"is True; {COUNT}")),
+        ("keep_hourly: 24", "keep_hourly: 1000001", (14, "rules[0].retention.keep_hourly", f"is 1000001; {COUNT}")),
         ("keep_hourly: 24", "keep_hourly: all", (14, "rules[0].retention.keep_hourly", f"is 'all'; {COUNT}")),
         (
             "keep_hourly: 24",
@@ -334,6 +357,7 @@ COUNT = "a number from 1, or -1 for all"
             "region: oregon",
             (16, "rules[0].copies[0].region", "is 'oregon'; a Region's code, such as us-west-2"),
         ),
+        ("region: us-west-2", "region:", (16, "rules[0].copies[0].region", "has no value")),
         (
             "region: us-west-2",
             "region: 2",
@@ -448,6 +472,36 @@ def unfolding(form: str) -> str:
 def test_text_that_unfolds_to_more_than_it_is_is_refused_quickly():
     assert problems(unfolding("{key}: {items}\n")) == [(None, "", f"the document has more than {MAX_NODES} values")]
     assert problems(unfolding("? {items}\n: {key}\n"))[0] == (1, "", "a key must be text")
+
+
+def test_a_long_text_is_not_repeated_whole_in_what_is_said_of_it():
+    long = f"- &a {'x' * 30_000}\n"
+    for form in (
+        f"plan:\n{long}" + "- *a\n" * 4_000,
+        f"selection:\n  resources:\n{long}" + "- *a\n" * 4_000,
+        f"rules:\n{long}"
+        + "- {schedule: *a, start_window: *a, name: *a, protect: *a, retention: {keep_within: *a}}\n" * 400,
+    ):
+        assert sum(len(message) for _, _, message in problems(form)) < 2_000_000
+
+
+def test_keys_within_keys_do_not_make_paths_without_end():
+    nested = f"a: &a {'x' * 20_000}\nb: " + "{? *a : " * 100 + "1" + "}" * 100
+    assert all(len(path) < 100 for _, path, _ in problems(nested))
+
+
+@pytest.mark.parametrize(
+    "key", ["version: {}", "plan: {}", "rules: [{{retention: {{keep_last: {}}}}}]", "timezone: {}"]
+)
+def test_a_number_of_more_digits_than_python_writes_is_refused_with_a_reason(key):
+    messages = [message for _, _, message in problems(key.format("0x" + "f" * 5_000))]
+    assert any(message.startswith("is a number without end") for message in messages)
+
+
+@pytest.mark.parametrize("region", ["us-west-2", "us-gov-east-1", "eusc-de-east-1", "ap-southeast-10", "us-iso-west-1"])
+def test_every_kind_of_region_can_be_a_destination(region):
+    (rule,) = parse_plan(changed("us-west-2", region)).rules
+    assert rule.copies[0].region == region
 
 
 def test_a_list_that_contains_itself_is_refused():

@@ -10,6 +10,8 @@ from yaml.reader import ReaderError
 
 MAX_BYTES: Final = 64 * 1024
 MAX_NODES: Final = 5_000
+MAX_KEY: Final = 200
+"""Letters of a key; a path is made of keys, and of a short text a long one can be made many times."""
 
 _LAST_STEP = re.compile(r"(\.[^.\[]+|\[\d+\]|^[^.\[]+)$")
 
@@ -113,6 +115,10 @@ class _Values:
             if not isinstance(key_node, yaml.ScalarNode):
                 # It is not even shown: a list of lists of … unfolds to more than memory holds.
                 self.problems.append(Problem(path=path, message="a key must be text", line=line))
+                continue
+            if len(key_node.value) > MAX_KEY:
+                message = f"the key {key_node.value[:40]!r}… is longer than {MAX_KEY} letters"
+                self.problems.append(Problem(path=path, message=message, line=line))
                 continue
             key = loader.construct_object(key_node)
             below = join_path(path, key_node.value)

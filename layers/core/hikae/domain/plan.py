@@ -19,6 +19,9 @@ from hikae.domain.plan_grammar import (
     DEVICE,
     DRILL_KEYS,
     EXCLUSION_KEYS,
+    MAX_COUNT,
+    MAX_TAG_KEY,
+    MAX_TAG_VALUE,
     NAME,
     OBJECTIVE_KEYS,
     PLAN_KEYS,
@@ -203,7 +206,7 @@ class _Reader:
         if top is None:
             return None
         if "version" in top and (type(top["version"]) is not int or top["version"] != VERSION):
-            self.refuse("version", f"is {top['version']!r}; this version of hikae reads version: {VERSION}")
+            self.refuse("version", f"is {shown(top['version'])}; this version of hikae reads version: {VERSION}")
         name = self._name(top, "plan")
         timezone = self._convert(top, "timezone", "", read_timezone)
         selection = self._selection(top["selection"], "selection") if top.get("selection") is not None else None
@@ -223,12 +226,12 @@ class _Reader:
         if section is None:
             return None
         resources = section.get("resources")
-        if "resources" in section and (
+        if resources is not None and (
             not isinstance(resources, list)
             or not resources
             or any(not isinstance(kind, str) or kind not in RESOURCES for kind in resources)
         ):
-            message = f"is {resources!r}; a list of {' and '.join(RESOURCES)}, such as [instance]"
+            message = f"is {shown(resources)}; a list of {' and '.join(RESOURCES)}, such as [instance]"
             self.refuse(f"{path}.resources", message)
             resources = []
         return Selection(
@@ -260,14 +263,17 @@ class _Reader:
             return {}
         tags = {}
         for name, wanted in value.items():
+            below = join_path(path, name)
+            if not 1 <= len(name) <= MAX_TAG_KEY:
+                self.refuse(below, f"{shown(name)} is no tag's key; one has 1 to {MAX_TAG_KEY} letters")
             values = wanted if isinstance(wanted, list) else [wanted]
             if not values:
-                self.refuse(f"{path}.{name}", "is an empty list; name at least one value")
+                self.refuse(below, "is an empty list; name at least one value")
             for one in values:
                 if not isinstance(one, str):
-                    self.refuse(
-                        f"{path}.{name}", f'is {one!r}, not text; put the value in quotes, such as "off" or "1"'
-                    )
+                    self.refuse(below, f'is {shown(one)}, not text; put the value in quotes, such as "off" or "1"')
+                elif len(one) > MAX_TAG_VALUE:
+                    self.refuse(below, f"{shown(one)} is no tag's value; one has at most {MAX_TAG_VALUE} letters")
             tags[name] = frozenset(one for one in values if isinstance(one, str))
         return tags
 
@@ -275,14 +281,14 @@ class _Reader:
 
     def _rules(self, value: Any, path: str) -> tuple[Rule, ...]:
         if not isinstance(value, list) or not value:
-            self.refuse(path, f"is {value!r}; a list with at least one rule")
+            self.refuse(path, f"is {shown(value)}; a list with at least one rule")
             return ()
         rules = [rule for number, item in enumerate(value) if (rule := self._rule(item, f"{path}[{number}]"))]
         names: set[str] = set()
         for number, item in enumerate(value):
             name = item.get("name") if isinstance(item, dict) else None
             if isinstance(name, str) and name in names:
-                self.refuse(f"{path}[{number}].name", f"{name!r} is the name of another rule; names must differ")
+                self.refuse(f"{path}[{number}].name", f"{shown(name)} is the name of another rule; names must differ")
             elif isinstance(name, str):
                 names.add(name)
         return tuple(rules)
@@ -295,8 +301,8 @@ class _Reader:
         schedule = self._convert(section, "schedule", path, read_schedule)
         window = self._convert(section, "start_window", path, read_start_window)
         protect = section.get("protect")
-        if "protect" in section and (not isinstance(protect, str) or protect not in PROTECTIONS):
-            self.refuse(f"{path}.protect", f"is {protect!r}; either snapshots or image")
+        if protect is not None and (not isinstance(protect, str) or protect not in PROTECTIONS):
+            self.refuse(f"{path}.protect", f"is {shown(protect)}; either snapshots or image")
         reboot = self._flag(section, "reboot", path)
         if "reboot" in section and protect != "image" and isinstance(section["reboot"], bool):
             self.refuse(f"{path}.reboot", "only an image can reboot its instance; leave it out, or protect: image")
@@ -327,7 +333,7 @@ class _Reader:
         if value == Consistency.APPLICATION:
             self.refuse(f"{path}.consistency", "application is not carried out by this version; use crash")
         elif value != Consistency.CRASH:
-            self.refuse(f"{path}.consistency", f"is {value!r}; crash")
+            self.refuse(f"{path}.consistency", f"is {shown(value)}; crash")
 
     def _exclusion(self, value: Any, path: str, *, protect: Any) -> VolumeExclusion:
         section = self._mapping(value, path, EXCLUSION_KEYS)
@@ -353,7 +359,8 @@ class _Reader:
 
     def _copies(self, value: Any, path: str) -> tuple[CopyRule, ...]:
         if not isinstance(value, list):
-            self.refuse(path, f"is {value!r}; a list, such as [{{region: us-west-2, retention: {{keep_daily: 7}}}}]")
+            message = f"is {shown(value)}; a list, such as [{{region: us-west-2, retention: {{keep_daily: 7}}}}]"
+            self.refuse(path, message)
             return ()
         copies: list[CopyRule] = []
         first_of: dict[str, int] = {}
@@ -363,8 +370,8 @@ class _Reader:
             if section is None:
                 continue
             region = section.get("region")
-            if "region" in section and (not isinstance(region, str) or not REGION.fullmatch(region)):
-                self.refuse(f"{below}.region", f"is {region!r}; a Region's code, such as us-west-2")
+            if region is not None and (not isinstance(region, str) or not REGION.fullmatch(region)):
+                self.refuse(f"{below}.region", f"is {shown(region)}; a Region's code, such as us-west-2")
             elif isinstance(region, str) and first_of.setdefault(region, number) != number:
                 message = f"{region} is the destination of copies[{first_of[region]}], too; keep one of them"
                 self.refuse(f"{below}.region", message)
@@ -393,8 +400,8 @@ class _Reader:
                 continue
             if "within" in key:
                 rules[key] = self._convert(section, key, path, Span.parse)
-            elif type(section[key]) is not int or section[key] < KEEP_ALL or section[key] == 0:
-                self.refuse(f"{path}.{key}", f"is {section[key]!r}; a number from 1, or -1 for all")
+            elif type(section[key]) is not int or not (section[key] == KEEP_ALL or 1 <= section[key] <= MAX_COUNT):
+                self.refuse(f"{path}.{key}", f"is {shown(section[key])}; a number from 1 to {MAX_COUNT}, or -1 for all")
             else:
                 rules[key] = section[key]
         if len(self.problems) > before:
@@ -462,14 +469,14 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, str) or not NAME.fullmatch(value):
-            self.refuse(path, f"is {value!r}; 1 to 40 small letters, digits and hyphens, no hyphen at either end")
+            self.refuse(path, f"is {shown(value)}; 1 to 40 small letters, digits and hyphens, no hyphen at either end")
             return None
         return value
 
     def _flag(self, section: Mapping[str, Any], key: str, path: str) -> bool:
         value = section.get(key, False)
         if not isinstance(value, bool):
-            self.refuse(f"{path}.{key}", f"is {value!r}; either true or false")
+            self.refuse(f"{path}.{key}", f"is {shown(value)}; either true or false")
             return False
         return value
 
@@ -480,7 +487,7 @@ class _Reader:
                 self.refuse(below, "has no value")
             return None
         if not isinstance(value, str):
-            self.refuse(below, f"is {value!r}, not text; put it in quotes")
+            self.refuse(below, f"is {shown(value)}, not text; put it in quotes")
             return None
         try:
             return read(value)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from reprlib import Repr
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -19,10 +20,15 @@ VERSION: Final = 1
 DEFAULT_START_WINDOW: Final = timedelta(hours=1)
 MAX_START_WINDOW: Final = timedelta(days=7)
 MIN_RETIRE_AFTER: Final = timedelta(days=1)
+MAX_COUNT: Final = 1_000_000
+"""Of points that a rule keeps: one an hour for more than a hundred years. Who wants more wants all."""
 MAX_PORT: Final = 65_535
+MAX_TAG_KEY: Final = 128
+MAX_TAG_VALUE: Final = 256
+"""Letters of a tag: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html"""
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 DURATION: Final = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?")
 DEVICE: Final = re.compile(r"(/dev/)?[a-z][a-z0-9]+")
 TAG_REFERENCE: Final = re.compile(r"tag:(\S(.{0,126}\S)?)")
@@ -88,7 +94,7 @@ def parse_duration(text: str) -> timedelta:
         days, hours, minutes = 0, 0, 0
     duration = timedelta(days=min(days, 36_500), hours=min(hours, 876_000), minutes=min(minutes, 52_560_000))
     if not duration:
-        raise ValueError(f"{text!r} is not a duration such as 30m, 8h or 1d12h")
+        raise ValueError(f"{shown(text)} is not a duration such as 30m, 8h or 1d12h")
     return duration
 
 
@@ -101,7 +107,7 @@ def read_timezone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
     except (ValueError, OSError, LookupError) as error:
-        raise ValueError(f"{text!r} is not a time zone; an IANA name, such as Asia/Tokyo or UTC") from error
+        raise ValueError(f"{shown(text)} is not a time zone; an IANA name, such as Asia/Tokyo or UTC") from error
 
 
 def read_schedule(text: str) -> str:
@@ -113,14 +119,14 @@ def read_schedule(text: str) -> str:
     what = "five cron fields, such as 0 3 * * *"
     if text.startswith("@"):
         if text not in ALIASES:
-            raise ValueError(f"{text!r} is not a schedule; {what}, or one of {', '.join(ALIASES)}")
+            raise ValueError(f"{shown(text)} is not a schedule; {what}, or one of {', '.join(ALIASES)}")
         return ALIASES[text]
     if len(text.split()) != 5:  # noqa: PLR2004 - cronsim would take a sixth field, seconds, which a tick cannot keep
-        raise ValueError(f"{text!r} is not a schedule; {what}")
+        raise ValueError(f"{shown(text)} is not a schedule; {what}")
     try:
         CronSim(text, datetime(2026, 1, 1, tzinfo=UTC))  # any start: only to have the expression parsed
     except CronSimError as error:
-        raise ValueError(f"{text!r} is not a schedule ({error}); {what}") from error
+        raise ValueError(f"{shown(text)} is not a schedule ({error}); {what}") from error
     return " ".join(text.split())
 
 
@@ -156,7 +162,7 @@ def read_tag_key(text: str) -> str:
     """
     match = TAG_REFERENCE.fullmatch(text)
     if not match:
-        raise ValueError(f"{text!r} is not the key of a tag; such as tag:Service")
+        raise ValueError(f"{shown(text)} is not the key of a tag; such as tag:Service")
     return match[1]
 
 
@@ -187,7 +193,7 @@ def _pattern(value: Any) -> str:
             warnings.simplefilter("ignore")
             re.compile(value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{value!r} is not a regular expression: {error}") from error
+        raise ValueError(f"{shown(value)} is not a regular expression: {error}") from error
     return value
 
 
@@ -201,5 +207,17 @@ PROBE_VALUES: Final[dict[str, Callable[[Any], str]]] = {
 
 
 def shown(value: Any) -> str:
-    """A value as a message names it."""
-    return "empty" if value is None else repr(value)[:80]
+    """A value as a message names it, however large it is or unfolds to."""
+    if value is None:
+        return "empty"
+    try:
+        return _SHORT.repr(value)[:_SHOWN]
+    except ValueError:  # an integer of more digits than Python writes: YAML reads it where it is hexadecimal
+        return "a number without end"
+
+
+_SHOWN: Final = 80
+_SHORT: Final = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 4 * _SHOWN
+_SHORT.maxlist = _SHORT.maxdict = _SHOWN // 4
+_SHORT.maxlevel = 3

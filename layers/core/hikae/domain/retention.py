@@ -58,12 +58,12 @@ class Span:
         Raises:
             ValueError: it is not such a duration, names a unit twice, or is empty.
         """
-        parts = re.findall(r"([0-9]+)([ymdh])", text)
+        parts = re.findall(r"([0-9]{1,4000})([ymdh])", text)
         units = {unit: int(number) for number, unit in parts}
         if not parts or len(units) < len(parts) or "".join(map("".join, parts)) != text:
-            raise ValueError(f"{text!r} is not a duration such as 1y2m3d3h")
+            raise ValueError(f"{text[:80]!r} is not a duration such as 1y2m3d3h")
         if not any(units.values()):
-            raise ValueError(f"{text!r} is no time at all")
+            raise ValueError(f"{text[:80]!r} is no time at all")
         return cls(years=units.get("y", 0), months=units.get("m", 0), days=units.get("d", 0), hours=units.get("h", 0))
 
     def __str__(self) -> str:
