@@ -1,14 +1,15 @@
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.schedule import DueSlot, missed, newest_due, slots
+from hikae.domain.plan_grammar import ALIASES, read_schedule
+from hikae.domain.schedule import ClockChange, DueSlot, clock_changes, missed, newest_due, slots
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -200,6 +201,146 @@ def test_looking_in_two_steps_finds_what_one_look_finds(schedule, stretch, minut
     whole = list(slots(schedule, timezone=zone, after=after, until=until))
     first = list(slots(schedule, timezone=zone, after=after, until=middle))
     assert first + list(slots(schedule, timezone=zone, after=middle, until=until)) == whole
+
+
+# --- the calendar -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "until", "expected"),
+    [
+        ("@hourly", "2026-11-22T10:00", "2026-11-22T12:00", ["22 11:00", "22 12:00"]),
+        ("@daily", "2026-11-22T10:00", "2026-11-24T12:00", ["23 00:00", "24 00:00"]),
+        ("@midnight", "2026-11-22T10:00", "2026-11-24T12:00", ["23 00:00", "24 00:00"]),
+        ("@weekly", "2026-11-22T10:00", "2026-12-07T00:00", ["29 00:00", "06 00:00"]),  # Sundays
+        ("@monthly", "2026-11-22T10:00", "2027-01-02T00:00", ["01 00:00", "01 00:00"]),
+        ("@yearly", "2026-11-22T10:00", "2028-11-22T00:00", ["01 00:00", "01 00:00"]),
+        ("@annually", "2026-11-22T10:00", "2028-11-22T00:00", ["01 00:00", "01 00:00"]),
+    ],
+)
+def test_a_schedule_may_have_the_name_that_cron_gives_it(name, after, until, expected):
+    assert between(read_schedule(name), "UTC", after, until) == expected
+
+
+def test_every_name_is_tried_here():
+    assert set(ALIASES) == {"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"}
+
+
+def dates(schedule: str, zone: str, after: str, until: str) -> list[str]:
+    found = slots(schedule, timezone=ZoneInfo(zone), after=at(after), until=at(until))
+    return [f"{slot.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" for slot in found]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "until", "expected"),
+    [
+        ("0 3 29 2 *", "2026-01-01T00:00", "2036-03-01T00:00", ["2028-02-29", "2032-02-29", "2036-02-29"]),
+        ("0 3 28 2 *", "2027-01-01T00:00", "2028-12-01T00:00", ["2027-02-28", "2028-02-28"]),
+        ("0 3 29 2 *", "2096-03-01T00:00", "2105-01-01T00:00", ["2104-02-29"]),  # 2100 is no leap year
+        ("0 3 31 * *", "2026-01-01T00:00", "2026-06-01T00:00", ["2026-01-31", "2026-03-31", "2026-05-31"]),
+        ("0 3 30 * *", "2026-01-01T00:00", "2026-04-01T00:00", ["2026-01-30", "2026-03-30"]),
+        ("0 3 L * *", "2028-01-01T00:00", "2028-05-01T00:00", ["2028-01-31", "2028-02-29", "2028-03-31", "2028-04-30"]),
+        ("0 3 LW * *", "2026-01-01T00:00", "2026-04-01T00:00", ["2026-01-30", "2026-02-27", "2026-03-31"]),
+        ("0 3 * * 5L", "2026-01-01T00:00", "2026-03-01T00:00", ["2026-01-30", "2026-02-27"]),
+        ("0 3 * * 1#5", "2026-01-01T00:00", "2026-07-01T00:00", ["2026-03-30", "2026-06-29"]),
+        ("0 3 13 * 5", "2026-02-10T00:00", "2026-02-28T00:00", ["2026-02-13", "2026-02-20", "2026-02-27"]),  # or
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Australia/Eucla", "Asia/Kolkata"])
+def test_leap_days_and_the_ends_of_months_are_found(schedule, after, until, expected, zone):
+    assert dates(schedule, zone, after, until) == [f"{date} 03:00" for date in expected]
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("Asia/Kolkata", ["22 18:30", "23 18:30"]),  # +05:30
+        ("Asia/Kathmandu", ["22 18:15", "23 18:15"]),  # +05:45
+        ("Australia/Eucla", ["22 15:15", "23 15:15"]),  # +08:45
+        ("Pacific/Chatham", ["22 10:15", "23 10:15"]),  # +13:45 in November
+        ("America/St_Johns", ["22 03:30", "23 03:30"]),  # -03:30
+        ("Pacific/Marquesas", ["22 09:30", "23 09:30"]),  # -09:30
+    ],
+)
+def test_midnight_is_where_the_zone_has_it(zone, expected):
+    assert between("0 0 * * *", zone, "2026-11-22T00:00", "2026-11-23T23:59") == expected
+    hours = between("0 * * * *", zone, "2026-11-22T00:00", "2026-11-22T23:59")
+    assert len(hours) == 24
+    assert expected[0] in hours
+
+
+def test_a_rare_schedule_is_found_wherever_one_starts_to_look():
+    zone = ZoneInfo(LORD_HOWE)
+    expected = list(slots("0 */6 29 2 *", timezone=zone, after=at("2020-01-01T00:00"), until=at("2040-01-01T00:00")))
+    assert len(expected) == 5 * 4
+    for day in range(0, 3000, 97):
+        after = at("2020-01-01T00:00") + timedelta(days=day, minutes=7)
+        found = list(slots("0 */6 29 2 *", timezone=zone, after=after, until=at("2040-01-01T00:00")))
+        assert found == [slot for slot in expected if slot > after]
+
+
+# --- every zone -------------------------------------------------------------------------------------------------------
+
+EVERY_HALF_HOUR = "7,37 0-23 * * *"  # at fixed times: it begins with no *
+EVERY_THIRD_OF_AN_HOUR = "*/20 * * * *"
+EVERY_OTHER_HOUR = "10 */2 * * *"
+
+
+@cache
+def changes_of(zone: str) -> tuple[ClockChange, ...]:
+    return tuple(clock_changes(ZoneInfo(zone), after=at("2020-01-01T00:00"), until=at("2041-01-01T00:00")))
+
+
+def test_the_clock_changes_are_those_of_the_zone():
+    year = [each for each in changes_of(LORD_HOWE) if each.at.year == 2026]
+    eleven, half = timedelta(hours=11), timedelta(minutes=630)
+    assert year == [
+        ClockChange(at=at("2026-04-04T15:00"), before=eleven, after=half),
+        ClockChange(at=at("2026-10-03T15:30"), before=half, after=eleven),
+    ]
+    assert changes_of("Asia/Tokyo") == ()
+
+
+def test_no_slot_is_lost_at_any_change_of_the_clock_of_any_zone():
+    """Between 2020 and 2040: those at fixed times move behind the gap, where they merge; the others are as shown."""
+    seen = 0
+    for zone in sorted(available_timezones()):
+        for change in changes_of(zone):
+            after, until = change.at - 2 * HOUR - MINUTE, change.at + 3 * HOUR + MINUTE
+            for schedule, minutes, hours in (
+                (EVERY_HALF_HOUR, (7, 37), range(24)),
+                (EVERY_THIRD_OF_AN_HOUR, (0, 20, 40), range(24)),
+                (EVERY_OTHER_HOUR, (10,), range(0, 24, 2)),
+            ):
+                found = list(slots(schedule, timezone=ZoneInfo(zone), after=after, until=until))
+                shown = walls(change, minutes, hours)
+                expected = at_fixed_times(shown, change) if schedule == EVERY_HALF_HOUR else whenever(shown, change)
+                assert found == [slot for slot in expected if after < slot <= until], (zone, change, schedule)
+            seen += 1
+    assert seen > 5_000
+
+
+def walls(change: ClockChange, minutes: tuple[int, ...], hours: range) -> list[datetime]:
+    """What the clock on the wall would show on the days around the change, if nobody changed it; written as if UTC."""
+    midnight = (change.at + change.before).replace(hour=0, minute=0, second=0)
+    days = [midnight + timedelta(days=number) for number in (-1, 0, 1)]
+    return [day + HOUR * hour + MINUTE * minute for day in days for hour in hours for minute in minutes]
+
+
+def at_fixed_times(shown: list[datetime], change: ClockChange) -> list[datetime]:
+    """Each time has the first moment that shows it, or the end of the gap that swallows it: none is lost."""
+    return sorted(
+        {
+            wall - change.before if wall - change.before < change.at else max(change.at, wall - change.after)
+            for wall in shown
+        }
+    )
+
+
+def whenever(shown: list[datetime], change: ClockChange) -> list[datetime]:
+    """Each time has every moment that shows it."""
+    before = {wall - change.before for wall in shown if wall - change.before < change.at}
+    return sorted(before | {wall - change.after for wall in shown if wall - change.after >= change.at})
 
 
 # --- due and missed ---------------------------------------------------------------------------------------------------

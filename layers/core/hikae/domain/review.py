@@ -5,10 +5,11 @@ on the day of the review: the slots are always those that end with `END`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import groupby, islice, pairwise
 from operator import attrgetter
 from typing import Final
@@ -22,9 +23,13 @@ from hikae.domain.schedule import slots
 
 END: Final = datetime(2029, 1, 8, tzinfo=UTC)
 """Where simulated time ends: soon after a leap year, so that its last year has months of every length but one."""
-MAX_SLOTS: Final = 50_000
 MAX_HISTORY: Final = timedelta(days=30 * 366)
-MAX_JUDGEMENTS: Final = 400_000
+MAX_SLOTS: Final = 50_000
+MAX_JUDGEMENTS: Final = 300_000
+"""Slots of one rule that are looked at, and how often a point of one retention is judged."""
+MAX_SLOTS_OF_A_PLAN: Final = 300_000
+MAX_JUDGEMENTS_OF_A_PLAN: Final = 500_000
+"""The same for all retentions of a plan together, shared evenly: what takes longer than seconds is not claimed."""
 
 SNAPSHOT_QUOTA: Final = 100_000
 """Snapshots an account may have in a Region: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html"""
@@ -108,6 +113,23 @@ def review_plan(plan: Plan) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
+def review_destinations(plan: Plan, *, served: Collection[Region]) -> tuple[Finding, ...]:
+    """Refuse each destination of a plan's copies that is in none of the `served` Regions: nobody would copy to it.
+
+    `served` are the Regions of all recovery sites that pull from the plan's primary.
+    """
+    sites = ", ".join(sorted(served)) or "no Region"
+    return tuple(
+        _error(
+            f"rules[{number}].copies[{place}].region",
+            f"{copy.region} is served by no recovery site, so nothing would be copied there; there is one in {sites}",
+        )
+        for number, rule in enumerate(plan.rules)
+        for place, copy in enumerate(rule.copies)
+        if copy.region not in served
+    )
+
+
 def steady_state(plans: Iterable[Plan], *, fleet: Fleet, home: Region | None = None) -> tuple[SteadyState, ...]:
     """What `plans` together come to at each site if each of them selects the whole `fleet`; the source site first.
 
@@ -157,13 +179,16 @@ _NEVER_DUE: Final = "{!r} is never due: there is no such day; give a day that ex
 
 def _review_selection(selection: Selection) -> Iterator[Finding]:
     """Mappings of tags that select nothing, because each resource that has them is excluded."""
-    for number, wanted in enumerate(selection.tags):
-        for key, values in wanted.items():
-            if values and values <= selection.exclude_tags.get(key, frozenset()):
-                only = len(selection.tags) == 1
-                path = f"selection.tags.{key}" if only else f"selection.tags[{number}].{key}"
-                message = "selects nothing: exclude_tags excludes each of its values; take them out of one of the two"
-                yield (_error if only else _warning)(path, message)
+    excluded = [
+        [key for key, values in wanted.items() if values and values <= selection.exclude_tags.get(key, frozenset())]
+        for wanted in selection.tags
+    ]
+    find = _error if all(excluded) else _warning  # nothing at all is selected, or less than was meant
+    for number, keys in enumerate(excluded):
+        for key in keys:
+            path = f"selection.tags.{key}" if len(excluded) == 1 else f"selection.tags[{number}].{key}"
+            message = "selects nothing: exclude_tags excludes each of its values; take them out of one of the two"
+            yield find(path, message)
 
 
 def _review_rule(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
@@ -180,49 +205,55 @@ def _review_rule(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
     if not rule.exclude_volumes.is_empty and resources == {"volume"}:
         message = "leaves nothing out: it is for the volumes of instances; use selection.exclude_tags for detached ones"
         yield _warning(f"{path}.exclude_volumes", message)
-    history = _history(plan, rule)
-    yield from _review_retention(_Judged.of(rule.retention, history), f"{path}.retention")
+    subject = _Subject.of(plan, rule)
+    yield from _review_retention(_judge(rule.retention, subject), _rhythm(subject), f"{path}.retention")
     for number, copy in enumerate(rule.copies):
-        yield from _review_retention(_Judged.of(copy.retention, history), f"{path}.copies[{number}].retention")
-    yield from _review_objectives(rule, history, f"{path}.objectives")
+        below = f"{path}.copies[{number}].retention"
+        yield from _review_retention(_judge(copy.retention, subject), _rhythm(subject), below)
+    yield from _review_objectives(rule, _rhythm(subject), plan.timezone, f"{path}.objectives")
 
 
 def _is_ever_due(schedule: str) -> bool:
     """Whether there is a day that the schedule names: whatever its hours and minutes, they come on every day."""
-    days = " ".join(schedule.split()[2:])
+    return _is_some_day(" ".join(schedule.split()[2:]))
+
+
+@lru_cache(maxsize=1024)
+def _is_some_day(days: str) -> bool:
     # The Gregorian calendar repeats every 400 years, and cronsim gives up after 50.
     return next(slots(f"0 0 {days}", timezone=ZoneInfo("UTC"), after=END, until=END + 50 * _YEAR), None) is not None
 
 
-def _review_objectives(rule: Rule, history: "_History", path: str) -> Iterator[Finding]:
+def _review_objectives(rule: Rule, rhythm: "_Rhythm", timezone: ZoneInfo, path: str) -> Iterator[Finding]:
     rpo = rule.objectives.rpo
     if rpo is None:
         return
     if not rule.copies:
         message = "is an objective for copies, and the rule has none; add copies, or leave it out"
         yield _warning(f"{path}.rpo", message)
-    longest, begin, end = _longest_interval(history)
-    between = f"{_duration(longest)} between two slots ({_local(begin, history)} and {_local(end, history)})"
-    if rpo < longest:
+    begin, end = (f"{moment.astimezone(timezone):%Y-%m-%d %H:%M}" for moment in (rhythm.begin, rhythm.end))
+    between = f"{_duration(rhythm.longest)} between two slots ({begin} and {end})"
+    if rpo < rhythm.longest:
         message = f"{_duration(rpo)} cannot be met: there are {between}; raise it, or run the rule more often"
         yield _error(f"{path}.rpo", message)
-    elif rpo == longest:
+    elif rpo == rhythm.longest:
         message = f"{_duration(rpo)} leaves no time for the copy: there are {between}; raise it"
         yield _warning(f"{path}.rpo", message)
 
 
-def _longest_interval(history: "_History") -> tuple[timedelta, datetime, datetime]:
-    """The longest time between two slots, and which they are."""
-    intervals = ((later - earlier, earlier, later) for earlier, later in pairwise(history.slots))
-    return max(intervals, default=(timedelta(0), END, END))
-
-
-def _review_retention(judged: "_Judged", path: str) -> Iterator[Finding]:
+def _review_retention(judged: "_Judged", rhythm: "_Rhythm", path: str) -> Iterator[Finding]:
     for key, by in judged.useless():
         others = " and ".join(_written(judged.policy, other) for other in by)
         verb = "keeps" if len(by) == 1 else "keep"
         message = f"{_written(judged.policy, key)} adds nothing: {others} {verb} all that it would; leave one out"
         yield _warning(f"{path}.{key}", message)
+    spans = [key for key, value in _rules_of(judged.policy).items() if isinstance(value, Span)]
+    if spans and judged.is_steady and judged.kept == 1:
+        message = (
+            f"keeps the newest point and no other: {_written(judged.policy, spans[0])} is shorter than the "
+            f"{_duration(rhythm.longest)} between two slots; give a longer one, or keep_last: 1 where one is enough"
+        )
+        yield _warning(f"{path}.{spans[0]}", message)
 
 
 # --- simulation -------------------------------------------------------------------------------------------------------
@@ -237,12 +268,54 @@ class _Slot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Bounds:
+    """How much is looked at for each retention of a plan: slots, and judgements of their points."""
+
+    slots: int
+    judgements: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> "_Bounds":
+        """What each retention of `plan` may use of what the plan may."""
+        retentions = sum(1 + len(rule.copies) for rule in plan.rules)
+        return cls(
+            slots=min(MAX_SLOTS, MAX_SLOTS_OF_A_PLAN // retentions),
+            judgements=min(MAX_JUDGEMENTS, MAX_JUDGEMENTS_OF_A_PLAN // retentions),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """What of a rule its history depends on."""
+
+    schedule: str
+    timezone: ZoneInfo
+    policies: tuple[Policy, ...]
+    bounds: _Bounds
+
+    @classmethod
+    def of(cls, plan: Plan, rule: Rule) -> "_Subject":
+        """That of `rule`, with all its retentions."""
+        policies = (rule.retention, *(copy.retention for copy in rule.copies))
+        return cls(schedule=rule.schedule, timezone=plan.timezone, policies=policies, bounds=_Bounds.of(plan))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _History:
     """The slots of a rule until `END`, oldest first, from `start` on; no more of them than the bound."""
 
-    timezone: ZoneInfo
     start: datetime
     slots: tuple[datetime, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rhythm:
+    """How often slots come: in a day, and the longest time between two, with both of them."""
+
+    per_day: float
+    longest: timedelta
+    begin: datetime
+    end: datetime
 
 
 _LENGTH_OF_BUCKET: Final = {
@@ -264,26 +337,39 @@ _SEEN_FOR: Final = {
 """How long a rule must have been watched before something is claimed of it: as long as its calendar takes to repeat."""
 
 
-def _history(plan: Plan, rule: Rule) -> _History:
+@lru_cache(maxsize=4)  # the retentions of a rule are judged one after the other
+def _history(subject: _Subject) -> _History:
     """As many slots as fill every retention of the rule and then let it be watched for a year, within the bound."""
-    sample = _slots_since(rule.schedule, plan.timezone, END - _YEAR)
-    if sample and len(sample) > MAX_SLOTS:
-        reach = (sample[MAX_SLOTS - 1] - sample[0]) - _DAY
+    bound = subject.bounds.slots
+    sample = _slots_since(subject, END - _YEAR)
+    if len(sample) > bound:
+        reach = 0.95 * (sample[-1] - sample[0])
     else:
         interval = _YEAR / max(len(sample), 1)
-        policies = [rule.retention, *(copy.retention for copy in rule.copies)]
-        needed = max(_reach(policy, interval) for policy in policies) + max(_YEAR, 2 * _FEWEST_REFERENCES * interval)
-        reach = min(needed, interval * MAX_SLOTS, MAX_HISTORY)
-    found = _slots_since(rule.schedule, plan.timezone, END - reach)
-    while len(found) > MAX_SLOTS:  # they come more often at other times of the year
+        longest = max(_reach(policy, interval) for policy in subject.policies)
+        needed = longest + max(_YEAR, 2 * _FEWEST_REFERENCES * interval)
+        reach = min(needed, interval * bound, MAX_HISTORY)
+    found = _slots_since(subject, END - reach)
+    while len(found) > bound:  # they come more often at other times of the year
         reach /= 2
-        found = _slots_since(rule.schedule, plan.timezone, END - reach)
-    return _History(timezone=plan.timezone, start=END - reach, slots=tuple(found))
+        found = _slots_since(subject, END - reach)
+    return _History(start=END - reach, slots=tuple(found))
 
 
-def _slots_since(schedule: str, timezone: ZoneInfo, after: datetime) -> list[datetime]:
+def _slots_since(subject: _Subject, after: datetime) -> list[datetime]:
     """The slots until `END`; of too many the first, and one more than the bound."""
-    return list(islice(slots(schedule, timezone=timezone, after=after, until=END), MAX_SLOTS + 1))
+    found = slots(subject.schedule, timezone=subject.timezone, after=after, until=END)
+    return list(islice(found, subject.bounds.slots + 1))
+
+
+@lru_cache(maxsize=4096)
+def _rhythm(subject: _Subject) -> _Rhythm:
+    history = _history(subject)
+    intervals = ((later - earlier, earlier, later) for earlier, later in pairwise(history.slots))
+    longest, begin, end = max(intervals, default=(timedelta(0), END, END))
+    year = min(_YEAR, END - history.start)
+    per_day = sum(slot > END - year for slot in history.slots) / (year / _DAY)
+    return _Rhythm(per_day=per_day, longest=longest, begin=begin, end=end)
 
 
 def _reach(policy: Policy, interval: timedelta) -> timedelta:
@@ -298,6 +384,11 @@ def _reach(policy: Policy, interval: timedelta) -> timedelta:
             reach = max(reach, min(value + 2, 1_000_000) * min(bucket * 1.1, MAX_HISTORY))
             reach = min(reach, MAX_HISTORY)
     return reach
+
+
+@lru_cache(maxsize=4096)
+def _judge(policy: Policy, subject: _Subject) -> "_Judged":
+    return _Judged.of(policy, subject)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -316,40 +407,42 @@ class _Judged:
     is_full: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, policy: Policy, history: _History) -> "_Judged":
-        """Run `policy` over `history`: filled at first, then watched for a year or as long as there is."""
+    def of(cls, policy: Policy, subject: _Subject) -> "_Judged":
+        """Run `policy` over the history: filled at first, then watched for a year or as long as there is."""
+        history = _history(subject)
         judged = cls(policy=policy, is_full=dict.fromkeys(_rules_of(policy), True))
         points = [_Slot(id=slot.isoformat(), time=slot) for slot in history.slots]
         begin = max(min(END - _YEAR, _few_before_end(history)), history.start + (END - history.start) / 2)
         filling = [point for point in points if point.time < begin]
-        left = judged._judge(filling, history, is_watched=False)
+        left = judged._step(filling, history.start, subject.timezone, is_watched=False)
+        judged.kept = len(left)
         spent = len(filling)
-        for chunk in _chunks(points[len(filling) :], history.timezone):
+        for chunk in _chunks(points[len(filling) :], subject.timezone):
             spent += len(left) + len(chunk)
-            if spent > MAX_JUDGEMENTS:
+            if spent > subject.bounds.judgements:
                 break
-            left = judged._judge([*left, *chunk], history, is_watched=True)
+            left = judged._step([*left, *chunk], history.start, subject.timezone, is_watched=True)
             judged.watched = chunk[-1].time - begin
         return judged
 
-    def _judge(self, points: Sequence[_Slot], history: _History, *, is_watched: bool) -> list[_Slot]:
+    def _step(self, points: Sequence[_Slot], start: datetime, timezone: ZoneInfo, *, is_watched: bool) -> list[_Slot]:
         by_id = {point.id: point for point in points}
-        verdicts = retention.decide(self.policy, points, timezone=history.timezone)
+        verdicts = retention.decide(self.policy, points, timezone=timezone)
         if is_watched:
-            self._watch([verdict.reasons for verdict in verdicts if verdict.action is Action.KEEP], points, history)
+            reasons = [verdict.reasons for verdict in verdicts if verdict.action is Action.KEEP]
+            self._watch(reasons, newest=points[-1].time.astimezone(timezone), start=start)
         return [by_id[verdict.id] for verdict in reversed(verdicts) if verdict.action is Action.KEEP]
 
-    def _watch(self, reasons: Sequence[tuple[str, ...]], points: Sequence[_Slot], history: _History) -> None:
+    def _watch(self, reasons: Sequence[tuple[str, ...]], *, newest: datetime, start: datetime) -> None:
         self.references += 1
         self.kept = max(self.kept, len(reasons))
         key_of = {_reason(key, value): key for key, value in _rules_of(self.policy).items()}
         # A rule that keeps the oldest point, too, for as long as it is not full is not in `key_of` with that reason.
         kept_by = [frozenset(key_of[reason] for reason in each if reason in key_of) for each in reasons]
         self.together.update(kept_by)
-        newest = points[-1].time.astimezone(history.timezone)
         for key, value in _rules_of(self.policy).items():
             if isinstance(value, Span):
-                self.is_full[key] &= history.start <= value.before(newest)
+                self.is_full[key] &= start <= value.before(newest)
             else:
                 self.is_full[key] &= sum(key in each for each in kept_by) == value
 
@@ -436,9 +529,12 @@ class _Share:
 def _shares(plan: Plan, fleet: Fleet, home: Region | None) -> Iterator[_Share]:
     for number, rule in enumerate(plan.rules):
         path = f"rules[{number}]"
+        if not _is_ever_due(rule.schedule):
+            continue
         resources, snapshots = _made_by_a_slot(plan, rule, fleet)
-        history = _history(plan, rule)
-        there = _Judged.of(rule.retention, history)
+        subject = _Subject.of(plan, rule)
+        rhythm = _rhythm(subject)
+        there = _judge(rule.retention, subject)
         yield _Share(
             path=path,
             region=home,
@@ -446,11 +542,9 @@ def _shares(plan: Plan, fleet: Fleet, home: Region | None) -> Iterator[_Share]:
             snapshots=there.kept * snapshots,
             is_least=not there.is_steady,
         )
-        year = min(_YEAR, END - history.start)
-        slots_per_day = sum(slot > END - year for slot in history.slots) / (year / _DAY)
         is_image = rule.protect == "image"
         for place, copy in enumerate(rule.copies):
-            there = _Judged.of(copy.retention, history)
+            there = _judge(copy.retention, subject)
             # The newest point is always wanted: whatever a retention keeps, it keeps that.
             yield _Share(
                 path=f"{path}.copies[{place}]",
@@ -458,10 +552,10 @@ def _shares(plan: Plan, fleet: Fleet, home: Region | None) -> Iterator[_Share]:
                 points=there.kept * resources,
                 snapshots=there.kept * snapshots,
                 is_least=not there.is_steady,
-                snapshot_copies_per_day=0 if is_image else slots_per_day * snapshots,
-                image_copies_per_day=slots_per_day * resources if is_image else 0,
+                snapshot_copies_per_day=0 if is_image else rhythm.per_day * snapshots,
+                image_copies_per_day=rhythm.per_day * resources if is_image else 0,
                 copies_of_a_slot=resources if is_image else snapshots,
-                interval=_longest_interval(history)[0],
+                interval=rhythm.longest,
                 rpo=rule.objectives.rpo,
             )
 
@@ -536,7 +630,3 @@ def _duration(duration: timedelta) -> str:
     minutes = round(duration / timedelta(minutes=1))
     parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "m"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0m"
-
-
-def _local(moment: datetime, history: _History) -> str:
-    return f"{moment.astimezone(history.timezone):%Y-%m-%d %H:%M}"

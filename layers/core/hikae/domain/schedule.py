@@ -28,15 +28,47 @@ class DueSlot:
 
 def slots(schedule: str, *, timezone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
     """The slots later than `after` and not later than `until`, strictly increasing, in UTC."""
-    minute, hour, *_ = schedule.split()
-    follows_clock = minute.startswith("*") or hour.startswith("*")
     last, end = after.astimezone(UTC), until.astimezone(UTC)
-    for slot in (_whenever_shown if follows_clock else _at_fixed_times)(schedule, timezone, last, end):
+    find = _whenever_shown if follows_clock(schedule) else _at_fixed_times
+    for slot in find(schedule, timezone, last, end):
         if slot > end:
             return
         if slot > last:
             last = slot
             yield slot
+
+
+def follows_clock(schedule: str) -> bool:
+    """Whether the schedule follows the time that passes, as one does whose minute or hour begins with `*`.
+
+    It has no slot in a skipped hour and one in each of two that look alike; the others move and run once.
+    """
+    minute, hour, *_ = schedule.split()
+    return minute.startswith("*") or hour.startswith("*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockChange:
+    """A moment at which the clock is changed: from `before` ahead of UTC to `after` ahead of it."""
+
+    at: datetime
+    before: timedelta
+    after: timedelta
+
+
+def clock_changes(timezone: ZoneInfo, *, after: datetime, until: datetime) -> Iterator[ClockChange]:
+    """Each change of the clock later than `after` and not later than `until`, to the second.
+
+    The clock is looked at once a day: of two changes within one that cancel each other nothing is seen.
+    """
+    begin, end = (moment.astimezone(UTC).replace(microsecond=0) for moment in (after, until))
+    while begin < end:
+        following = min(begin + _DAY, end)
+        before, now = _offset(timezone, begin), _offset(timezone, following)
+        if before != now:
+            last = _last_with(before, timezone, begin, following).replace(microsecond=0)
+            yield ClockChange(at=last + _SECOND, before=before, after=now)
+        begin = following
 
 
 def _at_fixed_times(schedule: str, timezone: ZoneInfo, after: datetime, _: datetime) -> Iterator[datetime]:
@@ -48,7 +80,9 @@ def _at_fixed_times(schedule: str, timezone: ZoneInfo, after: datetime, _: datet
 def _whenever_shown(schedule: str, timezone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
     """Whenever the clock on the wall shows a time that matches: never in a skipped hour, twice in a repeated one.
 
-    Each stretch of one UTC offset by itself: cronsim leaves times out where the clock is changed by half an hour.
+    Each stretch of one UTC offset by itself: cronsim leaves times out where the clock is changed by half an hour. Days
+    on which nothing matches are not looked at one by one, but for those before the next match, which a change of the
+    clock, of a day at the most, may bring closer.
     """
     begin = after
     while begin < until:
@@ -56,12 +90,15 @@ def _whenever_shown(schedule: str, timezone: ZoneInfo, after: datetime, until: d
         end = min(begin + _DAY, until)
         if _offset(timezone, end) != offset:
             end = _last_with(offset, timezone, begin + _SECOND, end)
+        slot = None
         for local in CronSim(schedule, begin.astimezone(FixedOffset(offset))):
             slot = local.astimezone(UTC)
             if slot > end:
                 break
             yield slot
-        begin = end
+        if slot is None:  # never again
+            return
+        begin = max(end, slot - 3 * _DAY) if end - begin == _DAY else end
 
 
 def _last_with(offset: timedelta, timezone: ZoneInfo, known: datetime, changed: datetime) -> datetime:
