@@ -147,7 +147,9 @@ def test_the_repeated_hour_is_one_hour():
 
 
 def test_without_a_rule_nothing_expires():
-    assert set(reasons(Policy(), every(timedelta(days=400), 5)).values()) == {("no retention rule",)}
+    points = every(timedelta(days=400), 5)
+    assert reasons(Policy(), points) == {point.id: ("no retention rule",) for point in points}
+    assert kept(Policy(), points) == [point.id for point in points]
     assert Policy().is_empty
     assert not Policy(keep_last=1).is_empty
 
@@ -219,7 +221,9 @@ def test_days_of_a_span_are_days_of_the_calendar_and_hours_are_hours():
 @pytest.mark.parametrize("timezone", ZONES, ids=str)
 def test_a_span_that_reaches_before_the_calendar_keeps_everything(timezone):
     points = every(timedelta(days=300), 5)
-    assert kept(Policy(keep_within=Span(years=3000)), points, timezone=timezone) == ["0", "1", "2", "3", "4"]
+    policy = Policy(keep_within=Span(years=3000))
+    assert kept(policy, points, timezone=timezone) == ["0", "1", "2", "3", "4"]
+    assert decide(policy, points, timezone=timezone, is_final=True) == decide(policy, points, timezone=timezone)
 
 
 def test_within_hours_are_counted_through_the_repeated_hour():
@@ -261,6 +265,91 @@ def test_a_number_that_is_none_cannot_be_written(name):
     with pytest.raises(ValueError, match=f"{name} is -2; a number from 1, -1 for all, or 0 for none"):
         Policy(**{name: -2})
     assert len(kept(Policy(**{name: 10**30}), every(timedelta(days=400), 3))) == 3
+
+
+# --- what is never brought back ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("span", "zone", "moment", "expected"),
+    [
+        # One month before 31 March is 3 March, one month before 1 April is 1 March.
+        ("1m", "UTC", "2026-03-31T12:34:56.789", "2026-03-03T12:34:56.789"),
+        ("1m", "UTC", "2026-04-01T12:34:56.789", "2026-03-03T23:59:59.999999"),
+        ("1m", "UTC", "2026-04-03T23:47:56.789", "2026-03-03T23:59:59.999999"),
+        ("1m", "UTC", "2026-04-04T00:00:00", "2026-03-04T00:00:00"),
+        ("1m2h", "UTC", "2026-04-01T12:34:56.789", "2026-03-03T21:59:59.999999"),
+        ("1y", "UTC", "2028-03-01T12:34:56.789", "2027-03-01T23:59:59.999999"),
+        # Midnight of Kathmandu is 18:15, an hour of New York comes twice, and hours alone never go back.
+        ("1m", "Asia/Kathmandu", "2026-03-31T18:14:10", "2026-03-03T18:14:10"),
+        ("1m", "Asia/Kathmandu", "2026-03-31T18:15:10", "2026-03-03T18:14:59.999999"),
+        ("1m", "Asia/Kathmandu", "2026-03-31T18:20:10", "2026-03-03T18:14:59.999999"),
+        ("1m", "Asia/Kathmandu", "2026-03-31T18:05:10", "2026-03-03T18:05:10"),
+        ("1d", "America/New_York", "2026-11-01T06:10:00", "2026-10-31T05:59:59.999999"),
+        ("1d", "America/New_York", "2026-11-01T05:10:00", "2026-10-31T05:10:00"),
+        ("24h", "America/New_York", "2026-11-01T06:10:00", "2026-10-31T06:10:00"),
+    ],
+)
+def test_the_limit_of_a_span_is_the_latest_so_far(span, zone, moment, expected):
+    local = datetime.fromisoformat(moment).replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
+    assert Span.parse(span).latest_before(local) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@given(
+    st.builds(
+        Span, years=st.integers(0, 1), months=st.integers(0, 13), days=st.integers(0, 2), hours=st.integers(1, 3)
+    ),
+    st.sampled_from(["2026-04-01", "2028-03-01", "2026-11-01", "2026-03-08", "2026-10-31"]),
+    st.integers(0, 4 * 24 * 3600),
+    st.sampled_from(
+        ["Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "America/Havana", "Antarctica/Troll"]
+    ),
+)
+def test_the_limit_of_a_span_is_the_latest_of_all_quarters_of_an_hour(span, day, seconds, zone):
+    """All that changes the calendar or the clock does so on a quarter; what a month's end runs over, is three days."""
+    timezone = ZoneInfo(zone)
+    moment = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(seconds=seconds)
+    quarter = moment - timedelta(seconds=seconds % 900, microseconds=1)
+    moments = [moment, *(quarter - timedelta(minutes=15 * number) for number in range(4 * 24 * 4))]
+    limits = [span.before(each.astimezone(timezone)) for each in moments]
+    assert span.latest_before(moment.astimezone(timezone)) == max(limits)
+
+
+def test_a_final_verdict_expires_what_was_expired_before_the_newest_was_there():
+    first_of_april = datetime(2026, 4, 1, 12, tzinfo=UTC)
+    points = days("2026-04-01", "2026-03-31", "2026-03-03T23:30", "2026-03-02")
+    month = Policy(keep_within=Span(months=1))
+    assert points[0].time == first_of_april
+    assert [v.id for v in decide(month, points, timezone=ZONE) if v.action is Action.KEEP] == [
+        each.id for each in points
+    ]
+    assert [(v.id, v.reasons) for v in decide(month, points, timezone=ZONE, is_final=True)] == [
+        ("2026-04-01", ("within 1m",)),
+        ("2026-03-31", ("within 1m",)),
+        ("2026-03-03T23:30", ("no rule keeps it",)),
+        ("2026-03-02", ("no rule keeps it",)),
+    ]
+
+
+def test_a_final_verdict_keeps_no_point_for_being_the_oldest_within_a_span_and_does_for_a_count():
+    points = days("2026-11-22T22:00", "2026-11-22T21:00", "2026-11-22T20:00")
+    policy = Policy(keep_daily=2, keep_within_daily=Span(days=2), keep_within=Span(hours=1))
+    assert {v.id: v.reasons for v in decide(policy, points, timezone=ZONE, is_final=True)} == {
+        "2026-11-22T22:00": ("within 1h", "daily snapshot", "daily within 2d"),
+        "2026-11-22T21:00": ("no rule keeps it",),
+        "2026-11-22T20:00": ("oldest daily snapshot",),
+    }
+
+
+def test_a_span_is_counted_on_the_calendar_of_the_plans_zone():
+    # New York puts its clock back on 1 November: a day before 2 November 00:30 there is 25 hours earlier.
+    points = days("2026-11-02T05:30", "2026-11-01T05:00", "2026-11-01T04:45", "2026-11-01T04:15")
+    new_york = ZoneInfo("America/New_York")
+    day = Policy(keep_within=Span(days=1))
+    for is_final in (False, True):
+        verdicts = decide(day, points, timezone=new_york, is_final=is_final)
+        assert [v.id for v in verdicts if v.action is Action.KEEP] == [point.id for point in points[:3]]
+    assert kept(day, points) == ["2026-11-02T05:30"]
 
 
 # --- what holds for every policy and every history --------------------------------------------------------------------

@@ -7,7 +7,7 @@ https://restic.readthedocs.io/en/stable/060_forget.html
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -95,9 +95,8 @@ class Span:
         """
         if not (self.years or self.months or self.days):
             return self.before(moment)
-        # Between changes of the UTC offset and local midnights, all of them on a quarter of an hour, it grows with
-        # time; so it is the greatest at the end of such a stretch, and what runs over does so for at most three days.
-        quarter = moment.astimezone(UTC).replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+        utc = moment.astimezone(UTC)
+        quarter = utc.replace(minute=utc.minute // 15 * 15, second=0, microsecond=0)
         return max(self.before(moment), _latest_until(self, quarter, moment.tzinfo))
 
 
@@ -215,14 +214,30 @@ def _rules(policy: Policy, newest_first: Sequence[Dated], timezone: ZoneInfo, *,
 
 @lru_cache(maxsize=4096)
 def _latest_until(span: Span, quarter: datetime, timezone: ZoneInfo) -> datetime:
-    """The latest that `before` gives in the days up to `quarter`, just before each quarter of an hour."""
-    before_it = quarter - timedelta(microseconds=1)
-    quarters = (before_it - number * _QUARTER for number in range(_RUN_OVER // _QUARTER))
-    return max(span.before(moment.astimezone(timezone)) for moment in quarters)
+    """The latest that `before` gives in the days up to `quarter`, in UTC.
+
+    Between local midnights and changes of the UTC offset, all of them on a quarter of an hour, it grows with time; so
+    it is the greatest just before one of these. What runs over the end of a month does so for at most three days.
+    """
+    local = quarter.astimezone(timezone)
+    midnight = local.replace(hour=0, minute=0)
+    ends = [_just_before(end.astimezone(UTC), timezone) for end in (local, *(midnight - day for day in _RUN_OVER))]
+    limits = [span.before(end) for end in ends]
+    # The hours are no matter of the calendar: where its days end up is told without them.
+    days_before = [max(replace(span, hours=0).before(end), _EARLIEST).astimezone(timezone) for end in ends]
+    if len({each.utcoffset() for each in ends}) > 1 or len({each.utcoffset() for each in days_before}) > 1:
+        quarters = (quarter - number * _QUARTER for number in range(_RUN_OVER[-1] // _QUARTER))
+        limits = [span.before(_just_before(end, timezone)) for end in quarters]
+    return max(limits)
+
+
+def _just_before(moment: datetime, timezone: ZoneInfo) -> datetime:
+    return (moment - timedelta(microseconds=1)).astimezone(timezone)
 
 
 _QUARTER: Final = timedelta(minutes=15)
-_RUN_OVER: Final = timedelta(days=5)
+_RUN_OVER: Final = tuple(timedelta(days=number) for number in range(6))
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 
 _Bucket = Callable[[datetime, int], tuple[int, ...]]
 
