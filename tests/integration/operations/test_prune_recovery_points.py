@@ -1,5 +1,7 @@
 """Prune deletes what no rule keeps and nothing needs, whole sets at a time, and keeps everything else."""
 
+from datetime import timedelta
+
 import pytest
 
 from hikae.domain.model import SiteRole
@@ -215,5 +217,28 @@ def test_a_volume_that_is_impaired_is_there_and_keeps_its_points(installation: I
     installation.copy_all()
     installation.twin.backend(PRIMARY).get_volume(volume).state = "error"
     installation.advance(days=2)
+    installation.tick()
     pruned = installation.prune(SiteRole.PRIMARY)
     assert (len(points(installation)), pruned.outcomes) == (1, ())
+
+
+@pytest.mark.parametrize("site", list(SiteRole))
+def test_what_is_gone_is_given_up_by_a_clock_that_a_tick_confirms_and_by_no_other(
+    installation: Installation, site: SiteRole
+) -> None:
+    region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+    volume = installation.detached_volume()
+    installation.apply("production", SNAPSHOT_PLAN.replace("timezone: UTC", "timezone: UTC\nretire_after: 30d"))
+    installation.back_up()
+    installation.copy_all()
+    installation.twin.client("ec2", PRIMARY).delete_volume(VolumeId=volume)
+    installation.advance(hours=1)
+    installation.tick()
+    installation.copy()
+    jumped = installation.prune(site, now=installation.twin.clock.now() + timedelta(days=3650))
+    assert (len(points(installation, region)), jumped.outcomes) == (1, ())
+    installation.advance(days=31)
+    installation.tick()
+    installation.copy()
+    installation.prune(site)
+    assert points(installation, region) == set()

@@ -13,6 +13,7 @@ from hikae.domain.guards import (
     keep_the_newest,
     keep_until_copied,
     keep_while_drilled,
+    keep_while_nobody_vouches_for_the_clock,
     keep_while_something_is_unknown,
     keep_while_the_clock_is_wrong,
     newest_of_lineages,
@@ -42,7 +43,8 @@ def circumstances(**differences) -> Circumstances:
         name: differences.pop(name) for name in ("now", "latest", "newest", "wanted", "retired") if name in differences
     }
     known = {"now": NOW, "latest": None, "newest": {}, "wanted": {}, "retired": frozenset()}
-    return Circumstances(**known | own, surroundings=Surroundings(**differences))
+    surroundings = Surroundings(**{"inventoried_at": {PRIMARY: NOW}} | differences)
+    return Circumstances(**known | own, surroundings=surroundings)
 
 
 def image_point(*, carried=None, of_snapshot=None, **differences):
@@ -60,6 +62,7 @@ def test_nothing_is_objected_where_nothing_keeps():
 def test_all_guards_are_asked():
     asked = {
         keep_while_the_clock_is_wrong,
+        keep_while_nobody_vouches_for_the_clock,
         keep_while_something_is_unknown,
         keep_the_newest,
         keep_until_copied,
@@ -129,6 +132,24 @@ def test_a_point_from_the_future_shows_that_the_clock_is_wrong(ahead, objections
     found = object_to_deleting(point(hours_ago(1)), wrong)
     assert len(found) == objections
     assert found in ((), ("the clock says 2026-11-22T10:00:00Z, and a point is of 2026-11-22T10:11:00Z",))
+
+
+@pytest.mark.parametrize(
+    ("behind", "objections"),
+    [
+        (timedelta(days=1), 0),
+        (timedelta(days=1, seconds=1), 1),
+        (timedelta(minutes=-10), 0),
+        (timedelta(minutes=-10, seconds=-1), 1),
+    ],
+)
+def test_a_clock_that_the_inventory_does_not_confirm_gives_nothing_up(behind, objections):
+    old = point(hours_ago(24 * 365))
+    alone = circumstances(retired=frozenset({old.id}), inventoried_at={PRIMARY: NOW - behind})
+    found = object_to_deleting(old, alone)
+    assert len(found) == objections
+    assert all(each.startswith("past retire_after, but the clock says 2026-11-22T10:00:00Z, and") for each in found)
+    assert object_to_deleting(point(hours_ago(1)), alone) == (), "what retention expires needs no clock"
 
 
 # --- what is wrong with one resource keeps all of it ------------------------------------------------------------------

@@ -39,7 +39,7 @@ def prune(points, *, policy=KEEP_ONE, cap=200, percent=100, now=NOW, **surroundi
     return plan_pruning(
         points=points,
         policy_of=lambda _plan, _rule: policy,
-        surroundings=Surroundings(**surroundings),
+        surroundings=Surroundings(**{"inventoried_at": {PRIMARY: now}} | surroundings),
         limits=DeletionLimits(per_run=cap, lineage_percent=percent),
         now=now,
     )
@@ -331,7 +331,7 @@ def test_the_plan_of_each_point_says_when_it_is_given_up(newest):
     pruning = plan_pruning(
         points=points,
         policy_of=lambda plan, rule: policies[plan, rule],
-        surroundings=Surroundings(present=GONE),
+        surroundings=Surroundings(present=GONE, inventoried_at={PRIMARY: NOW}),
         limits=DeletionLimits(per_run=99, lineage_percent=100),
         now=NOW,
     )
@@ -344,6 +344,29 @@ def test_the_plan_of_each_point_says_when_it_is_given_up(newest):
 def test_a_hold_keeps_even_a_point_that_was_given_up():
     held = point(hours_ago(31 * DAYS), carried={HOLD: ""})
     assert_kept(prune([held], policy=RETIRING, present=GONE), held, f"{held.snapshots[0].id} is on hold")
+
+
+@pytest.mark.parametrize(
+    ("inventoried_at", "last"),
+    [
+        ({PRIMARY: NOW}, "of 2026-11-22T10:00:00Z"),
+        ({}, "not known"),
+        ({RECOVERY: hours_ago(-DAYS * 3650)}, "not known"),
+    ],
+)
+def test_a_clock_that_jumps_ahead_gives_nothing_up(inventoried_at, last):
+    """Neither all that is left of what is gone, nor a source of it that is still to be copied."""
+    later = hours_ago(-DAYS * 3650)
+    policy = replace(RETIRING, retention=Policy(keep_last=1), copies=WITH_COPIES.copies)
+    newest, older = point(NOW), point(hours_ago(1))
+    there = {"present": GONE, "copies_at": {RECOVERY.region: []}}
+    pruning = prune([newest, older], policy=policy, now=later, inventoried_at=inventoried_at, **there)
+    clock = f"past retire_after, but the clock says 2036-11-19T10:00:00Z, and the last inventory of {PRIMARY} is {last}"
+    wanted = "its copy to us-west-2 is wanted and not complete"
+    assert_kept(pruning, newest, clock, wanted)
+    assert_kept(pruning, older, clock, wanted)
+    believed = prune([newest, older], policy=policy, now=later, inventoried_at={PRIMARY: later}, **there)
+    assert deleted(believed) == {*newest.resource_ids, *older.resource_ids}
 
 
 def test_the_newest_point_of_a_resource_that_is_gone_says_what_it_costs_and_for_how_long():

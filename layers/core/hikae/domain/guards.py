@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from hikae.domain.inventory import IS_GOOD_FOR
 from hikae.domain.model import Image, Place, RecoveryPoint, RecycleBinRule, ResourceId, Snapshot
 from hikae.domain.naming import HOLD, format_time
 from hikae.domain.points import CONSISTENCY_DELAY
@@ -34,6 +35,7 @@ class Surroundings:
         locks: by the id of a snapshot, its lock in words.
         drills: by the id of a point, the running drill that recovered something from it.
         present: by place, all resources that are there; a place that is missing could not be asked.
+        inventoried_at: by place, when its inventory was published, which is what another clock says.
         bin_rules: the Recycle Bin's rules, where every deletion must be covered by one; None where it need not be.
         unknown: what could not be found out, though it might keep anything.
     """
@@ -43,6 +45,7 @@ class Surroundings:
     locks: Mapping[str, str] = field(default_factory=dict)
     drills: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[Place, frozenset[str]] = field(default_factory=dict)
+    inventoried_at: Mapping[Place, datetime] = field(default_factory=dict)
     bin_rules: tuple[RecycleBinRule, ...] | None = None
     unknown: tuple[str, ...] = ()
 
@@ -50,6 +53,11 @@ class Surroundings:
         """Whether the resource is known not to exist any more; what nobody knows is not gone."""
         present = self.present.get(lineage.place)
         return present is not None and lineage.resource not in present
+
+    def vouches_for(self, now: datetime, place: Place) -> bool:
+        """Whether the place's inventory, which every tick publishes, is of about `now`."""
+        published_at = self.inventoried_at.get(place)
+        return published_at is not None and -CONSISTENCY_DELAY <= now - published_at <= IS_GOOD_FOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +117,16 @@ def keep_while_the_clock_is_wrong(_: RecoveryPoint, circumstances: Circumstances
         yield f"the clock says {format_time(circumstances.now)}, and a point is of {format_time(latest)}"
 
 
+def keep_while_nobody_vouches_for_the_clock(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
+    """What is given up for its age alone goes only by a clock that another one confirms: it may have jumped ahead."""
+    now, place = circumstances.now, point.tags.identity.place
+    if point.id not in circumstances.retired or circumstances.surroundings.vouches_for(now, place):
+        return
+    published_at = circumstances.surroundings.inventoried_at.get(place)
+    last = f"of {format_time(published_at)}" if published_at else "not known"
+    yield f"past retire_after, but the clock says {format_time(now)}, and the last inventory of {place} is {last}"
+
+
 def keep_while_something_is_unknown(_: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
     """What could not be asked may need anything."""
     yield from circumstances.surroundings.unknown
@@ -142,6 +160,7 @@ def keep_for_its_resources(point: RecoveryPoint, circumstances: Circumstances) -
 
 GUARDS: Final[tuple[Guard, ...]] = (
     keep_while_the_clock_is_wrong,
+    keep_while_nobody_vouches_for_the_clock,
     keep_while_something_is_unknown,
     keep_the_newest,
     keep_until_copied,

@@ -30,11 +30,15 @@ def list_present(instances: Iterable[Instance], volumes: Iterable[Volume]) -> se
 
 def read_presence(inventory: Mapping[str, Any], *, now: datetime) -> frozenset[str] | None:
     """The ids of all resources that exist; None where the inventory does not say, is too old, or is of the future."""
-    try:
-        age = now - parse_time(inventory["published_at"])
-        present = inventory["present"]
-    except (LookupError, TypeError, ValueError):
-        return None
-    if not timedelta(0) <= age <= IS_GOOD_FOR or not isinstance(present, list):
+    published_at, present = read_published_at(inventory), inventory.get("present")
+    if published_at is None or not timedelta(0) <= now - published_at <= IS_GOOD_FOR or not isinstance(present, list):
         return None
     return frozenset(str(each) for each in present)
+
+
+def read_published_at(inventory: Mapping[str, Any]) -> datetime | None:
+    """When the inventory was published, by the clock of the tick that did; None where it does not say."""
+    try:
+        return parse_time(inventory["published_at"])
+    except (LookupError, TypeError, ValueError):
+        return None

@@ -1,7 +1,7 @@
 """Which recovery points may go: retention proposes, guards object, limits hold back. Every verdict has all its reasons.
 
 Ages are told by the points' own times and not by the clock, but for resources that are gone, where there is nothing
-else to go by.
+else to go by: there the clock must agree with the last inventory.
 """
 
 from collections import Counter
@@ -184,6 +184,7 @@ def _wanted(
         if policy is None:
             continue
         is_gone = surroundings.is_gone(Lineage(place=group.place, resource=group.resource))
+        is_gone = is_gone and surroundings.vouches_for(now, group.place)
         sources = [
             point
             for point in members

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from hikae.domain.guards import Surroundings
-from hikae.domain.inventory import list_present, read_presence
+from hikae.domain.inventory import list_present, read_presence, read_published_at
 from hikae.domain.model import (
     Action,
     Image,
@@ -102,6 +103,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     copies_at, unreachable = _copies_at(installation, points, policies.find, destinations)
     instances = list(fleet.instances())
     uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
+    inventories = _inventories(points, documents)
     pruning = plan_pruning(
         points=points,
         policy_of=policies.find,
@@ -110,7 +112,8 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
             copies_at=copies_at,
             locks=uses.locks,
             drills=_drills(all_images, instances),
-            present=_present(points, site, instances, fleet, documents, now),
+            present=_present(site, instances, fleet, inventories, now),
+            inventoried_at=_inventoried_at(inventories),
             bin_rules=uses.bin_rules,
             unknown=tuple(outcome.reason for outcome in uses.failures),
         ),
@@ -292,26 +295,34 @@ def _drills(images: Iterable[Image], instances: Iterable[Instance]) -> dict[str,
     return {tags[RECOVERED_FROM]: tags[DRILL] for tags in made if DRILL in tags and RECOVERED_FROM in tags}
 
 
-def _present(  # noqa: PLR0913, PLR0917 - what it looks at
-    points: Iterable[RecoveryPoint],
+def _inventories(points: Iterable[RecoveryPoint], documents: Documents) -> dict[Place, Mapping[str, Any]]:
+    """By place that the points are from, its inventory as far as this site has it."""
+    inventories: dict[Place, Mapping[str, Any]] = {}
+    for place in {point.tags.identity.place for point in points}:
+        try:
+            inventories[place] = documents.read(inventory_key(place))
+        except PortError:
+            continue
+    return inventories
+
+
+def _present(
     site: SiteRole,
     instances: Iterable[Instance],
     fleet: Fleet,
-    documents: Documents,
+    inventories: Mapping[Place, Mapping[str, Any]],
     now: datetime,
 ) -> dict[Place, frozenset[str]]:
     """By place, the resources that exist; a recovery site knows them by the primary's inventory."""
     if site is SiteRole.PRIMARY:
         return {fleet.place: frozenset(list_present(instances, fleet.volumes()))}
-    present = {}
-    for place in {point.tags.identity.place for point in points}:
-        try:
-            known = read_presence(documents.read(inventory_key(place)), now=now)
-        except PortError:
-            continue
-        if known is not None:
-            present[place] = known
-    return present
+    found = {place: read_presence(inventory, now=now) for place, inventory in inventories.items()}
+    return {place: present for place, present in found.items() if present is not None}
+
+
+def _inventoried_at(inventories: Mapping[Place, Mapping[str, Any]]) -> dict[Place, datetime]:
+    found = {place: read_published_at(inventory) for place, inventory in inventories.items()}
+    return {place: published_at for place, published_at in found.items() if published_at is not None}
 
 
 def _orphans(points: Iterable[RecoveryPoint], verdicts: Iterable[Verdict]) -> Iterable[Outcome]:
