@@ -11,6 +11,7 @@ from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 
 from local.twin.clock import Action, Timer
+from local.twin.consistency import Sightings
 from local.twin.errors import refuse
 from local.twin.events import Event
 from local.twin.world import World, current_world
@@ -21,6 +22,7 @@ class CoreBackend(EC2Backend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self._instances_by_id: dict[str, Instance] = {}
+        self.sightings = Sightings(now=lambda: self.now, lag=lambda: self.world.lag)
         super().__init__(region_name, account_id)
 
     @property

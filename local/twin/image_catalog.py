@@ -64,15 +64,24 @@ class ImageCatalog(SnapshotsBackend):
         """DescribeImages: what this account may launch, scoped by owners and launch permissions, then filtered."""
         wanted_owners = {self.account_id if each == "self" else each for each in owners}
         wanted_users = {self.account_id if each == "self" else each for each in executable_by}
+        hidden = [each for each in image_ids if self.sightings.is_hidden(each)]
+        if hidden:
+            raise refuse("InvalidAMIID.NotFound", f"The image id '[{', '.join(hidden)}]' does not exist")
         found = (
             image
             for image in self.find_images(image_ids)
-            if self._may_launch(image)
+            if not self.sightings.is_hidden(image.id)
+            and self._may_launch(image)
             and (includes_disabled or image.state != "disabled")
             and (not wanted_owners or not wanted_owners.isdisjoint({image.owner_id, image.owner_alias}))
             and (not wanted_users or any(_is_shared_with(image, user) for user in wanted_users))
         )
-        return list(select(found, filters, readers=IMAGE_READERS, tags=lambda image: self.tags_of(image.id)))
+        readers = {**IMAGE_READERS, "state": self.shown_image_state}
+        return list(select(found, filters, readers=readers, tags=lambda image: self.tags_of(image.id)))
+
+    def shown_image_state(self, image: Image) -> str:
+        """The state that describes tell."""
+        return self.sightings.state_of(image.id, image.state)
 
     def describe_images(
         self,

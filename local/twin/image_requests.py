@@ -96,4 +96,4 @@ class ImagesResponse(InstancesResponse):
 
     def describe_image(self, image: Image) -> dict[str, Any]:
         """The image as DescribeImages tells it."""
-        return image.describe(self.backend.tags_of(image.id))
+        return {**image.describe(self.backend.tags_of(image.id)), "State": self.backend.shown_image_state(image)}

@@ -93,6 +93,7 @@ class ImagesBackend(InstancesBackend):
             _check_override(asked.get(device), size=volume.size)
             if volume.status != "in-use":
                 raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
+            self.check_unfinished(volume)
         image = replace(
             launch.image,
             id=random_ami_id(),
@@ -312,6 +313,7 @@ class ImagesBackend(InstancesBackend):
 
     def _keep_image(self, image: Image, tags: Tags) -> None:
         self.amis[image.id] = image
+        self.sightings.appear(image.id)
         self._names[image.name] = image.id
         for snapshot_id in image.snapshot_ids:
             self.hold_snapshot(snapshot_id, image_id=image.id)
@@ -336,6 +338,7 @@ class ImagesBackend(InstancesBackend):
     def _end_image(self, image: Image, *, state: str, error: str = "") -> None:
         if image.state != "pending" or image.id not in self.amis:
             return
+        self.sightings.change(image.id, former=image.state)
         image.state = state
         if error:
             image.state_reason = {"Code": "Client.InternalError", "Message": error}

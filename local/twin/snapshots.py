@@ -25,6 +25,8 @@ COPIED_VOLUME_ID = "vol-ffffffff"
 MAX_PENDING_COPIES = 20
 MAX_VOLUMES_OF_SET = 128
 MAX_EXCLUDED_VOLUMES = 40
+MAX_UNFINISHED_OF_VOLUME = 5
+MAX_UNFINISHED_OF_THROUGHPUT_VOLUME = 1
 KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
 
 
@@ -59,7 +61,7 @@ class Snapshot(TaggedEC2Resource):
         self.kms_key_id = kms_key_id
         self.owner_id = owner_id
         self.is_frozen = is_frozen
-        self.state = "pending"
+        self._state = "pending"
         self.state_message: str | None = None
         self.completion_time: datetime | None = None
         self.timer: Timer | None = None
@@ -69,6 +71,21 @@ class Snapshot(TaggedEC2Resource):
         self.storage_tier = "standard"
         self.create_volume_permission_groups: set[str] = set()
         self.create_volume_permission_userids: set[str] = set()
+
+    @property
+    def state(self) -> str:
+        """The state that it is in; `shown_state` is what describes tell."""
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.ec2_backend.sightings.change(self.id, former=self._state)
+        self._state = state
+
+    @property
+    def shown_state(self) -> str:
+        shown: str = self.ec2_backend.sightings.state_of(self.id, self._state)
+        return shown
 
     @property
     def progress(self) -> str:
@@ -96,7 +113,7 @@ class Snapshot(TaggedEC2Resource):
             "SnapshotId": self.id,
             "VolumeId": self.volume_id,
             "VolumeSize": self.volume_size,
-            "State": self.state,
+            "State": self.shown_state,
             "Progress": self.progress,
             "StartTime": self.start_time,
             "OwnerId": self.owner_id,
@@ -154,7 +171,7 @@ _READERS: dict[str, Callable[[Snapshot], Any]] = {
     "progress": lambda snapshot: snapshot.progress,
     "snapshot-id": lambda snapshot: snapshot.id,
     "start-time": lambda snapshot: snapshot.start_time,
-    "status": lambda snapshot: snapshot.state,
+    "status": lambda snapshot: snapshot.shown_state,
     "storage-tier": lambda snapshot: snapshot.storage_tier,
     "transfer-type": lambda snapshot: snapshot.transfer_type,
     "volume-id": lambda snapshot: snapshot.volume_id,
@@ -174,6 +191,7 @@ class SnapshotsBackend(VolumesBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self._latest_by_volume: dict[str, Snapshot] = {}
+        self._unfinished_by_volume: dict[str, set[str]] = {}
         self._copies_by_origin: dict[str, list[Snapshot]] = {}
         self._pending_copies: set[str] = set()
         self._images_by_snapshot: dict[str, set[str]] = {}
@@ -191,6 +209,7 @@ class SnapshotsBackend(VolumesBackend):
         """Start a snapshot of what is on `volume` now. What changed since the last decides how long it takes."""
         if volume.status not in ("available", "in-use"):
             raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
+        self.check_unfinished(volume)
         earlier = self._latest_by_volume.get(volume.id)
         snapshot = Snapshot(
             ec2_backend=self,
@@ -211,6 +230,7 @@ class SnapshotsBackend(VolumesBackend):
             snapshot_set.snapshots.append(snapshot)
         self._keep_snapshot(snapshot, tags)
         self._latest_by_volume[volume.id] = snapshot
+        self._unfinished_by_volume.setdefault(volume.id, set()).add(snapshot.id)
         changed = volume.content.changed_since(earlier.content if earlier else None)
         snapshot.timer = self.call_later(
             self.world.transfer_duration(changed), lambda: self._end_snapshot(snapshot, state="completed")
@@ -276,8 +296,23 @@ class SnapshotsBackend(VolumesBackend):
             source.ec2_backend.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
         return snapshot
 
+    def check_unfinished(self, volume: Volume) -> None:
+        """Refuse another snapshot of a volume that has as many under way as it may have.
+
+        Amazon EBS quotas: 5 concurrent snapshots of a volume, 1 of an st1 or sc1 one. Those in `error` count, too (EC2
+        API Reference, "Error codes", ConcurrentSnapshotLimitExceeded), until they are deleted.
+        """
+        most = MAX_UNFINISHED_OF_THROUGHPUT_VOLUME if volume.volume_type in ("st1", "sc1") else MAX_UNFINISHED_OF_VOLUME
+        if len(self._unfinished_by_volume.get(volume.id, ())) >= most:
+            raise refuse(
+                "ConcurrentSnapshotLimitExceeded",
+                f"The volume '{volume.id}' has {most} snapshots that are pending or in error; no more are allowed.",
+            )
+
     def _keep_snapshot(self, snapshot: Snapshot, tags: Mapping[str, str] | None) -> None:
         self.snapshots[snapshot.id] = snapshot
+        self.world.snapshots_made.append(snapshot)
+        self.sightings.appear(snapshot.id)
         if tags:
             self.create_tags([snapshot.id], dict(tags))
 
@@ -374,6 +409,8 @@ class SnapshotsBackend(VolumesBackend):
         snapshot.state = state
         snapshot.state_message = message
         snapshot.completion_time = self.now if state == "completed" else None
+        if state == "completed":
+            self._unfinished_by_volume.get(snapshot.volume_id, set()).discard(snapshot.id)
         if snapshot.timer is not None:
             snapshot.timer.cancel()
         self._pending_copies.discard(snapshot.id)
@@ -403,6 +440,7 @@ class SnapshotsBackend(VolumesBackend):
         if failed_id is not None:
             for each in members:
                 each.state = "error"
+                self._unfinished_by_volume.setdefault(each.volume_id, set()).add(each.id)
                 each.completion_time = None
                 if each.timer is not None:
                     each.timer.cancel()
@@ -456,6 +494,7 @@ class SnapshotsBackend(VolumesBackend):
             for volume in volumes
         }
         for volume in volumes:
+            self.check_unfinished(volume)
             check_tags(tags_by_volume[volume.id])
             if volume.status not in ("available", "in-use"):
                 raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
@@ -539,6 +578,7 @@ class SnapshotsBackend(VolumesBackend):
             raise refuse("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {min(images)}")
         del self.snapshots[snapshot_id]
         self._pending_copies.discard(snapshot_id)
+        self._unfinished_by_volume.get(snapshot.volume_id, set()).discard(snapshot_id)
         self.forget_tags(snapshot_id)
         if snapshot.timer is not None:
             snapshot.timer.cancel()
@@ -552,9 +592,9 @@ class SnapshotsBackend(VolumesBackend):
         restorable_by: list[str] | None = None,
     ) -> list[Snapshot]:
         """The snapshots that this account may see and that were asked for, in the order in which they were started."""
-        found: Iterable[Snapshot] = list(self.snapshots.values())
+        found: Iterable[Snapshot] = [each for each in self.snapshots.values() if not self.sightings.is_hidden(each.id)]
         if snapshot_ids:
-            found = [self.get_snapshot(snapshot_id) for snapshot_id in dict.fromkeys(snapshot_ids)]
+            found = [self._get_shown_snapshot(snapshot_id) for snapshot_id in dict.fromkeys(snapshot_ids)]
         owners = {self.account_id if each == "self" else each for each in owner_ids or ()}
         found = (
             each
@@ -564,6 +604,11 @@ class SnapshotsBackend(VolumesBackend):
             and (not restorable_by or any(self._is_snapshot_restorable(each, user) for user in restorable_by))
         )
         return list(select(found, filters, readers=_READERS, tags=lambda snapshot: self.tags_of(snapshot.id)))
+
+    def _get_shown_snapshot(self, snapshot_id: str) -> Snapshot:
+        if self.sightings.is_hidden(snapshot_id):
+            raise unknown_snapshot(snapshot_id)
+        return self.get_snapshot(snapshot_id)
 
     def _is_snapshot_restorable(self, snapshot: Snapshot, user: str) -> bool:
         if user == "all":

@@ -30,7 +30,11 @@ class Durations:
 
 @dataclass(slots=True, kw_only=True)
 class World:
-    """One run of the twin."""
+    """One run of the twin.
+
+    `lag` is how far describes are behind: see local.twin.consistency. `snapshots_made` are all that ever were, also
+    those that are gone.
+    """
 
     clock: Clock
     keys: Keys
@@ -38,6 +42,8 @@ class World:
     durations: Durations = field(default_factory=Durations)
     calls: CallLog = field(default_factory=CallLog)
     bins: dict[tuple[str, str], Any] = field(default_factory=dict)
+    lag: timedelta = timedelta()
+    snapshots_made: list[Any] = field(default_factory=list)
     events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -167,6 +167,7 @@ def test_a_running_instance_is_rebooted_unless_no_reboot_is_asked_for(twin: Twin
     launched = twin.backend(REGION).launch_of(instance_id)
     ec2.create_image(InstanceId=instance_id, Name="first", NoReboot=True)
     assert launched.rebooted_at == []
+    twin.clock.advance(timedelta(minutes=15))
     ec2.create_image(InstanceId=instance_id, Name="second")
     assert launched.rebooted_at == [twin.clock.now()]
 

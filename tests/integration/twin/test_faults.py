@@ -1,0 +1,230 @@
+"""What the twin does wrong when it is told to, and how it tells two runs apart."""
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
+
+from local.twin import faults
+from local.twin.faults import Killed, Phase
+from local.twin.inspection import compare_state
+from local.twin.testing import shared_session
+
+PRIMARY, RECOVERY = "us-east-1", "us-west-2"
+ONCE = Config(retries={"total_max_attempts": 1})
+
+
+@pytest.fixture
+def ec2(twin):
+    """A client that sends each call once, as creating calls are sent."""
+    return shared_session().client("ec2", region_name=PRIMARY, config=ONCE)
+
+
+def snapshots(twin):
+    return list(twin.backend(PRIMARY).snapshots.values())
+
+
+@pytest.mark.parametrize(
+    "strike",
+    [
+        (faults.throttle, ClientError, False),
+        (faults.refuse_connection, EndpointConnectionError, False),
+        (faults.fail_after, ClientError, True),
+        (faults.drop_after, ConnectionClosedError, True),
+    ],
+)
+def test_a_fault_strikes_one_call_before_or_after_it_is_carried_out(twin, ec2, make_volume, strike):
+    fault, error, is_carried_out = strike
+    volume_id = make_volume(twin)
+    with faults.struck(2, fault):
+        ec2.describe_volumes()
+        with pytest.raises(error):
+            ec2.create_snapshot(VolumeId=volume_id)
+        ec2.describe_volumes()
+    assert len(snapshots(twin)) == is_carried_out
+
+
+def test_throttling_answers_503_and_is_the_same_for_the_same_seed(twin, ec2):
+    def refused():
+        found = []
+        with faults.throttled(0.5, seed=7):
+            for number in range(40):
+                try:
+                    ec2.describe_volumes()
+                except ClientError as error:
+                    answer = error.response
+                    found.append((number, answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]))
+        return found
+
+    first = refused()
+    assert 10 < len(first) < 30
+    assert {each[1:] for each in first} == {("RequestLimitExceeded", 503)}
+    assert refused() == first
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_kill_cannot_be_caught_and_leaves_only_what_was_carried_out(twin, ec2, make_volume, phase):
+    volume_id = make_volume(twin)
+
+    def run():
+        try:
+            ec2.create_snapshot(VolumeId=volume_id)
+        except Exception:  # noqa: BLE001 - as careless code would
+            return
+
+    with pytest.raises(Killed), faults.killed(1, phase):
+        run()
+    assert len(snapshots(twin)) == (phase is Phase.AFTER)
+
+
+def test_the_recorder_hears_every_service(twin):
+    s3, sqs, dynamodb = (twin.client(name, RECOVERY) for name in ("s3", "sqs", "dynamodb"))
+    s3.create_bucket(Bucket="a-bucket", CreateBucketConfiguration={"LocationConstraint": RECOVERY})
+    with faults.recorded() as asked:
+        s3.put_object(Bucket="a-bucket", Key="plans/one two.yaml", Body=b"")
+        s3.list_objects_v2(Bucket="a-bucket")
+        sqs.list_queues()
+        dynamodb.list_tables()
+        twin.client("kms", RECOVERY).list_keys()
+        twin.client("autoscaling", PRIMARY).describe_auto_scaling_groups()
+        twin.client("ec2", PRIMARY).describe_volumes()
+    assert [str(each) for each in asked] == [
+        "s3:PutObject",
+        "s3:ListObjectsV2",
+        "sqs:ListQueues",
+        "dynamodb:ListTables",
+        "kms:ListKeys",
+        "autoscaling:DescribeAutoScalingGroups",
+        "ec2:DescribeVolumes",
+    ]
+    assert [each.region for each in asked] == [*[RECOVERY] * 5, PRIMARY, PRIMARY]
+    assert asked[0].about == "plans/one two.yaml"
+
+
+def test_an_unreachable_region_answers_for_no_service_and_the_other_goes_on(twin):
+    once = {"config": ONCE}
+    with faults.unreachable(PRIMARY):
+        for service in ("ec2", "sqs", "dynamodb", "s3"):
+            client = shared_session().client(service, region_name=PRIMARY, **once)
+            call = {"ec2": "describe_volumes", "sqs": "list_queues", "dynamodb": "list_tables", "s3": "list_buckets"}
+            with pytest.raises(EndpointConnectionError):
+                getattr(client, call[service])()
+        twin.client("ec2", RECOVERY).describe_volumes()
+
+
+# EC2 Developer Guide, "Eventual consistency in the Amazon EC2 API".
+
+
+def test_what_is_new_may_be_invisible_for_a_while(cloud, make_volume, refused):
+    ec2 = cloud.client("ec2", PRIMARY)
+    volume_id = make_volume(cloud)
+    cloud.world.lag = timedelta(minutes=2)
+    snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.describe_snapshots(SnapshotIds=[snapshot_id])
+    cloud.clock.advance(timedelta(minutes=2))
+    assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 1
+
+
+def test_a_new_image_may_be_invisible_for_a_while(cloud, launch, refused):
+    ec2 = cloud.client("ec2", PRIMARY)
+    instance_id = launch(cloud)["InstanceId"]
+    cloud.world.lag = timedelta(minutes=2)
+    image_id = ec2.create_image(InstanceId=instance_id, Name="new", NoReboot=True)["ImageId"]
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    with refused("InvalidAMIID.NotFound"):
+        ec2.describe_images(ImageIds=[image_id])
+    cloud.clock.advance(timedelta(minutes=2))
+    assert len(ec2.describe_images(Owners=["self"])["Images"]) == 1
+
+
+def test_a_state_may_be_an_old_one_for_filters_too(cloud, make_volume):
+    ec2 = cloud.client("ec2", PRIMARY)
+    snapshot_id = ec2.create_snapshot(VolumeId=make_volume(cloud))["SnapshotId"]
+    cloud.world.lag = timedelta(minutes=30)
+    cloud.clock.advance(timedelta(minutes=15))
+    pending = [{"Name": "status", "Values": ["pending"]}]
+    assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]["State"] == "pending"
+    assert len(ec2.describe_snapshots(OwnerIds=["self"], Filters=pending)["Snapshots"]) == 1
+    cloud.clock.advance(timedelta(minutes=30))
+    assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]["State"] == "completed"
+    assert ec2.describe_snapshots(OwnerIds=["self"], Filters=pending)["Snapshots"] == []
+
+
+def test_an_image_may_be_told_as_pending_while_it_is_available(twin, launch, settle):
+    ec2 = twin.client("ec2", PRIMARY)
+    image_id = ec2.create_image(InstanceId=launch(twin)["InstanceId"], Name="new", NoReboot=True)["ImageId"]
+    twin.world.lag = timedelta(minutes=30)
+    settle(twin)
+    assert twin.backend(PRIMARY).amis[image_id].state == "available"
+    assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["State"] == "pending"
+
+
+# Amazon EBS quotas, concurrent snapshots of a volume; "Error codes", ConcurrentSnapshotLimitExceeded.
+
+
+@pytest.mark.parametrize("kind", [("gp3", 10, 5), ("st1", 125, 1), ("sc1", 125, 1)])
+def test_a_volume_has_so_many_pending_snapshots_and_no_more(cloud, make_volume, refused, settle, kind):
+    ec2 = cloud.client("ec2", PRIMARY)
+    volume_type, size, most = kind
+    volume_id = make_volume(cloud, VolumeType=volume_type, Size=size)
+    for _ in range(most):
+        ec2.create_snapshot(VolumeId=volume_id)
+    with refused("ConcurrentSnapshotLimitExceeded"):
+        ec2.create_snapshot(VolumeId=volume_id)
+    settle(cloud)
+    ec2.create_snapshot(VolumeId=volume_id)
+
+
+def test_a_snapshot_in_error_counts_until_it_is_deleted(twin, make_volume, refused):
+    ec2 = twin.client("ec2", PRIMARY)
+    volume_id = make_volume(twin, VolumeType="st1", Size=125)
+    snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    twin.backend(PRIMARY).fail_snapshot(snapshot_id)
+    with refused("ConcurrentSnapshotLimitExceeded"):
+        ec2.create_snapshot(VolumeId=volume_id)
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+    ec2.create_snapshot(VolumeId=volume_id)
+
+
+@pytest.mark.parametrize("operation", ["create_snapshots", "create_image"])
+def test_a_set_or_an_image_that_one_volume_has_no_room_for_makes_nothing(cloud, launch, refused, operation):
+    ec2 = cloud.client("ec2", PRIMARY)
+    instance = launch(cloud)
+    last = instance["BlockDeviceMappings"][-1]["Ebs"]["VolumeId"]
+    made = [ec2.create_snapshot(VolumeId=last)["SnapshotId"] for _ in range(5)]
+    with refused("ConcurrentSnapshotLimitExceeded"):
+        if operation == "create_image":
+            ec2.create_image(InstanceId=instance["InstanceId"], Name="more", NoReboot=True)
+        else:
+            ec2.create_snapshots(InstanceSpecification={"InstanceId": instance["InstanceId"]})
+    found = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert [each["SnapshotId"] for each in found] == made
+
+
+def test_two_runs_that_differ_in_ids_and_times_only_compare_alike_and_a_duplicate_shows(twin, make_volume, settle):
+    ec2 = twin.client("ec2", PRIMARY)
+    volume_id = make_volume(twin)
+    tags = [{"Key": "point", "Value": "one"}, {"Key": "attempt", "Value": "1"}]
+
+    def snapshot(attempt):
+        tags[1]["Value"] = str(attempt)
+        made = ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=[{"ResourceType": "snapshot", "Tags": tags}])
+        settle(twin)
+        return made["SnapshotId"]
+
+    def state():
+        return compare_state(twin.backend(PRIMARY), leave_out={"attempt"})
+
+    first = snapshot(1)
+    before = state()
+    second = snapshot(Random(1).randint(2, 9))  # noqa: S311 - any other number
+    both = state()
+    ec2.delete_snapshot(SnapshotId=first)
+    assert state() == before
+    assert both["snapshots"] == before["snapshots"] * 2
+    ec2.create_tags(Resources=[second], Tags=[{"Key": "point", "Value": "two"}])
+    assert state() != before
