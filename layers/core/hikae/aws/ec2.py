@@ -200,6 +200,7 @@ class Ec2Sources:
             tags=_tags(instance),
             description={
                 "instance": _plain({key: instance[key] for key in _INSTANCE_FIELDS if key in instance}),
+                "image": self._image(instance.get("ImageId", "")),
                 "tags": _tags(instance),
                 # It may hold secrets: the bucket is encrypted and private, and nothing logs a manifest.
                 "user_data": user_data.get("UserData", {}).get("Value"),
@@ -215,6 +216,17 @@ class Ec2Sources:
                 ],
             },
         )
+
+    def _image(self, image_id: str) -> dict[str, Any]:
+        """What the instance's AMI says of itself and no instance does; empty where it is gone, as it often is."""
+        with reading(image_id):
+            # A filter finds nothing where an id that is gone would be refused.
+            answer = self._client.describe_images(
+                Filters=[{"Name": "image-id", "Values": [image_id]}], IncludeDeprecated=True, IncludeDisabled=True
+            )
+        found: Mapping[str, Any] = next(iter(answer["Images"]), {})
+        described: dict[str, Any] = _plain({key: found[key] for key in _IMAGE_FIELDS if key in found})
+        return described
 
     def _elastic_ips(self, instance: Mapping[str, Any]) -> list[Any]:
         """The Elastic IP addresses of an instance; asks EC2 only where it has one."""
@@ -272,6 +284,23 @@ _INSTANCE_FIELDS = (
     "UsageOperation",
     "VirtualizationType",
     "VpcId",
+)
+
+
+_IMAGE_FIELDS = (
+    "Architecture",
+    "BootMode",
+    "EnaSupport",
+    "ImdsSupport",
+    "Name",
+    "OwnerId",
+    "PlatformDetails",
+    "ProductCodes",
+    "RootDeviceName",
+    "SriovNetSupport",
+    "TpmSupport",
+    "UsageOperation",
+    "VirtualizationType",
 )
 
 

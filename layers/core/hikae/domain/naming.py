@@ -28,13 +28,22 @@ PREFIX = "hikae:"
 HOLD = "hikae:hold"
 DRILL = "hikae:drill"
 """On everything that a drill makes: the drill's id."""
+RECOVERY = "hikae:recovery"
+"""On everything that a restore makes: the restore's id."""
 RECOVERED_FROM = "hikae:recovered-from"
 """On what was recovered: the id of the point that it was recovered from."""
+RECOVERED_RESOURCE = "hikae:recovered-resource"
+"""On what was recovered: the instance or volume that it stands for."""
+RECOVERY_SETTINGS_KEY = "recovery/settings.yaml"
+"""Where a recovery site's administrator says which subnets, groups and keys a restore uses."""
 INSTALLATION = "hikae:installation"
 POINT = "hikae:point"
 SLOT = "hikae:slot"
 COPY_OF = "hikae:copy-of"
 COPY_ATTEMPT = "hikae:copy-attempt"
+
+RUNS = "recovery/"
+EVIDENCE = "evidence/"
 
 MAX_TAGS = 50
 """Tags per resource: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions."""
@@ -184,6 +193,35 @@ def manifest_key(tags: PointTags) -> str:
 def inventory_key(place: Place) -> str:
     """Where the list of all that a primary site protects lies."""
     return f"inventory/{place}/latest.json"
+
+
+def run_key(run: str) -> str:
+    """Where a recovery run keeps what was asked of it and what it did."""
+    return f"{RUNS}{run}/run.json"
+
+
+def evidence_key(run: str) -> str:
+    """Where the signed record of a run lies."""
+    return f"{EVIDENCE}{run}.json"
+
+
+def run_tag(*, installation: str, run: str) -> str:
+    """The value of `hikae:drill` or `hikae:recovery` on everything that the run makes."""
+    return f"{installation}/{run}"
+
+
+def recovery_image_name(*, installation: str, run: str, resource: str, attempt: int) -> str:
+    """The image that a run registers from a snapshot set; unique in its Region, so itself a guard against a second."""
+    return f"hikae/{installation}/run/{run}/{resource}/{attempt}"
+
+
+def recovery_token(*parts: str | int) -> str:
+    """A ClientToken, 64 characters: equal for every retry of the same creating call of a run.
+
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+    message = b"".join(b"%d:%s," % (len(raw), raw) for raw in (str(part).encode() for part in parts))
+    return hashlib.sha256(message).hexdigest()
 
 
 def bucket_name(*, installation: str, site: str, place: Place) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from hikae.domain import naming
 from hikae.domain.guards import STANDARD_TIER
 from hikae.domain.inventory import read_presence
+from hikae.domain.manifest import ManifestError, read_manifest
 from hikae.domain.model import CopyOrigin, Image, Kind, Place, PointTags, RecoveryPoint, Snapshot, Unclear, Verdict
 from hikae.domain.points import Catalogue, assemble
 from hikae.domain.replication import (
@@ -288,7 +289,7 @@ class _Broker:
         if naming.manifest_key(point.tags) not in self.manifest_keys:
             try:
                 self._pull_manifest(point, manifests)
-            except PortError as error:
+            except (PortError, ManifestError) as error:
                 reason = f"its manifest cannot be pulled: {error}"
                 resource = point.tags.identity.resource
                 yield Outcome(resource=resource, status=Status.FAILED, reason=reason, point=point.tags.point)
@@ -312,7 +313,10 @@ class _Broker:
 
     def _pull_manifest(self, point: RecoveryPoint, manifests: Documents) -> None:
         key = naming.manifest_key(point.tags)
-        self.documents.write(key, manifests.read(key))
+        document = manifests.read(key)
+        # A copy whose manifest cannot be read could rebuild nothing; it is refused while somebody can still mend it.
+        read_manifest(document, tags=point.tags)
+        self.documents.write(key, document)
 
     def _start(self, member: Snapshot | Image, attempt: int, point: RecoveryPoint) -> Outcome:
         if self._is_full(member):

@@ -4,18 +4,16 @@ The identity of the point is deterministic and in the tags of the creating call.
 failed is made again as the next attempt, and what nobody knows about is looked up again when the job comes back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from hikae.domain import naming
+from hikae.domain.manifest import ManifestError, write_manifest
 from hikae.domain.model import Job, Kind, PointTags, SourceVolume
 from hikae.domain.points import Adopt, GiveUp, assemble, next_attempt
 from hikae.domain.selection import exclude_volumes
 from hikae.ports import Creator, Documents, Holdings, NotFound, Outcome, Refused, Source, Sources, Status
-
-MANIFEST_VERSION = 1
 
 
 def snapshot_volumes(  # noqa: PLR0913 - one keyword per port
@@ -106,12 +104,16 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
             members=members,
             volume=job.identity.resource if job.kind is Kind.SNAPSHOT else None,
         )
-        manifests.write(naming.manifest_key(tags), _manifest(job, tags, source, left_out, now))
+        manifest = write_manifest(job, tags, description=source.description, left_out=left_out, now=now)
+        manifests.write(naming.manifest_key(tags), manifest)
         created = create(source, tags, [volume for volume in source.volumes if volume.id in left_out])
     except NotFound as error:
         return replace(outcome, reason=f"it is not there any more ({error})")
     except Refused as error:
         return replace(outcome, reason=str(error))
+    except ManifestError as error:
+        # A point that nobody could rebuild from is none.
+        return replace(outcome, reason=f"what EC2 says of it makes no manifest: {error}")
     if job.kind is Kind.SNAPSHOT_SET and len(created) != members:
         # The set can never become complete; it is named here, and made again once it is clear that none is hidden.
         reason = f"EC2 made {len(created)} snapshots, the instance had {members} such volumes a moment before"
@@ -125,29 +127,6 @@ class Anything:
     def __contains__(self, _: object) -> bool:
         """It is there."""
         return True
-
-
-def _manifest(
-    job: Job, tags: PointTags, source: Source, left_out: Mapping[str, str], now: datetime
-) -> Mapping[str, Any]:
-    identity = job.identity
-    return {
-        "version": MANIFEST_VERSION,
-        "point": tags.point,
-        "attempt": tags.attempt,
-        "installation": identity.installation,
-        "account": identity.place.account,
-        "region": identity.place.region,
-        "plan": identity.plan,
-        "rule": identity.rule,
-        "slot": naming.format_time(identity.slot),
-        "resource": identity.resource,
-        "kind": tags.kind.value,
-        "members": tags.members,
-        "written_at": naming.format_time(now),
-        "left_out": dict(left_out),
-        "source": dict(source.description),
-    }
 
 
 def _description(job: Job) -> str:
