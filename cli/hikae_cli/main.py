@@ -3,6 +3,7 @@
 import click
 
 from hikae_cli.plan_commands import plan_group
+from hikae_cli.prune_commands import prune
 from hikae_cli.retention_commands import retention_group
 
 
@@ -16,6 +17,7 @@ def main() -> None:
 
 
 main.add_command(plan_group)
+main.add_command(prune)
 main.add_command(retention_group)
 
 if __name__ == "__main__":

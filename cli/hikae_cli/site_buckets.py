@@ -136,6 +136,28 @@ def _translate(error: ClientError | BotoCoreError, what: str, site: Site | None 
     return SiteError(f"{what}: {error}; {_GET_CREDENTIALS}")
 
 
+def translate_call(error: ClientError | BotoCoreError, what: str, *, missing: str, needs: str) -> SiteError:
+    """One line about a call of any service: `missing` for what is not there, `needs` for what is not allowed."""
+    if not isinstance(error, ClientError):
+        return _translate(error, what)
+    code = error.response.get("Error", {}).get("Code", "")
+    said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
+    if code == "ResourceNotFoundException":
+        return SiteError(f"{what}: {missing}")
+    return SiteError(f"{what}: {said}; {find_remedy(code, needs=needs)}")
+
+
+def find_remedy(code: str, *, needs: str) -> str:
+    """What to do about an error of this code, or class of botocore's; `needs` is what the credentials must allow."""
+    if code in _CREDENTIAL_CODES | {"NoCredentialsError", "PartialCredentialsError", "AuthFailure"}:
+        return _GET_CREDENTIALS
+    if code in _DENIED | {"AccessDeniedException", "UnauthorizedOperation"}:
+        return f"{_GET_CREDENTIALS}, with {needs}"
+    if code in {each.__name__ for each in _UNREACHABLE}:
+        return "check the Region's code, the network and AWS_ENDPOINT_URL"
+    return "try again, and check the Region's service health if it stays"
+
+
 def _explain_answer(error: ClientError, site: Site | None) -> str:
     code = error.response.get("Error", {}).get("Code", "")
     said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()

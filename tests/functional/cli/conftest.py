@@ -9,6 +9,9 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from hikae_cli.main import main
+from local.inprocess import Installation
+from tests.functional.cli.lambda_service import Deployed, serving
+from tests.functional.handlers.conftest import Functions
 
 ACCOUNT = "123456789012"  # moto's
 PRIMARY = "us-east-1"
@@ -108,3 +111,13 @@ def buckets(no_buckets: Buckets) -> Buckets:
     no_buckets.create(no_buckets.primary, PRIMARY)
     no_buckets.create(no_buckets.recovery, RECOVERY)
     return no_buckets
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    """Both sites in one process, with the function that prunes; EC2 is the twin."""
+    with Installation() as installation:
+        service = Deployed(Functions(installation, monkeypatch))
+        with serving(service) as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+            yield service

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 
 AccountId = NewType("AccountId", str)
@@ -243,7 +244,7 @@ class RecoveryPoint:
     @property
     def id(self) -> str:
         """A name for one set of one point at one site: retries and duplicates of a point are sets of their own."""
-        return f"{self.tags.point}/{self.tags.attempt}/{self.source_time:%Y%m%dT%H%M%S.%fZ}"
+        return f"{self.tags.point}/{self.tags.attempt}/{_stamp(self.source_time)}"
 
     @property
     def time(self) -> datetime:
@@ -265,6 +266,12 @@ class RecoveryPoint:
         """Every EC2 id of the point, the image first."""
         image = (self.image.id,) if self.image else ()
         return (*image, *(snapshot.id for snapshot in self.snapshots))
+
+
+@lru_cache(maxsize=4096)
+def _stamp(moment: datetime) -> str:
+    """The most expensive part of a point's name, which is asked for again and again."""
+    return f"{moment:%Y%m%dT%H%M%S.%fZ}"
 
 
 class Action(StrEnum):

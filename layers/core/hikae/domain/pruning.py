@@ -22,10 +22,29 @@ from hikae.domain.guards import (
     object_to_deleting,
     object_to_touching,
 )
-from hikae.domain.model import Action, Image, PointId, PointState, RecoveryPoint, Region, Snapshot, Verdict
+from hikae.domain.model import (
+    Action,
+    Image,
+    PointId,
+    PointState,
+    RecoveryPoint,
+    Region,
+    SiteRole,
+    Snapshot,
+    Verdict,
+)
 from hikae.domain.naming import format_time
+from hikae.domain.plan import Plan
 from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
-from hikae.domain.replication import CopyPolicy, Group, earliest_sets, grouped, is_given_up, judge_copies
+from hikae.domain.replication import (
+    CopyPolicy,
+    Group,
+    copy_policy_of,
+    earliest_sets,
+    grouped,
+    is_given_up,
+    judge_copies,
+)
 from hikae.domain.retention import Policy
 
 INCOMPLETE_AFTER: Final = timedelta(days=1)
@@ -48,6 +67,24 @@ class KeepPolicy:
 
 
 PolicyOf = Callable[[str, str], KeepPolicy | None]
+
+
+def keep_policy_of(plan: Plan, rule_name: str, *, site: SiteRole, region: Region, note: str = "") -> KeepPolicy | None:
+    """What `plan` keeps of a rule's points at a site in `region`; None where it says nothing about them there."""
+    rule = plan.rule(rule_name)
+    if rule is None:
+        return None
+    if site is SiteRole.PRIMARY:
+        retention = rule.retention
+        destinations = {copy.region: copy_policy_of(plan, rule, copy.region) for copy in rule.copies}
+        copies = {destination: policy for destination, policy in destinations.items() if policy}
+    elif copy := rule.copy_to(region):
+        retention, copies = copy.retention, {}
+    else:
+        return None
+    return KeepPolicy(
+        retention=retention, timezone=plan.timezone, copies=copies, retire_after=plan.retire_after, note=note
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

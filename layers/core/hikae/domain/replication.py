@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hikae.domain import retention
-from hikae.domain.model import Action, Image, Place, PointId, RecoveryPoint, ResourceId, Snapshot, Verdict
+from hikae.domain.model import Action, Image, Place, PointId, RecoveryPoint, Region, ResourceId, Snapshot, Verdict
 from hikae.domain.naming import COPY_ATTEMPT, format_time
+from hikae.domain.plan import Plan, Rule
 from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
 from hikae.domain.retention import Policy
 
@@ -36,6 +37,19 @@ class CopyPolicy:
     timezone: ZoneInfo
     rpo: timedelta | None = None
     retire_after: timedelta | None = None
+
+
+def copy_policy_of(plan: Plan, rule: Rule, region: Region) -> CopyPolicy | None:
+    """What `plan` says about the copies of `rule` in `region`; None where it sends none there."""
+    copy = rule.copy_to(region)
+    if copy is None:
+        return None
+    return CopyPolicy(
+        retention=copy.retention,
+        timezone=plan.timezone,
+        rpo=rule.objectives.rpo,
+        retire_after=plan.retire_after,
+    )
 
 
 def group_of(point: RecoveryPoint) -> Group:

@@ -20,6 +20,7 @@ from hikae.domain.replication import (
     RetryCopy,
     StartCopy,
     attempt_of,
+    copy_policy_of,
     next_copy,
     plan_replication,
 )
@@ -139,18 +140,12 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
 
 def copy_policies(plans: Plans, place: Place) -> dict[tuple[str, str], CopyPolicy]:
     """What the plans of the site at `place` keep of copies there, by (plan, rule)."""
-    policies = {}
-    for plan in plans.readable:
-        for rule in plan.rules:
-            copy = rule.copy_to(place.region)
-            if copy is not None:
-                policies[plan.name, rule.name] = CopyPolicy(
-                    retention=copy.retention,
-                    timezone=plan.timezone,
-                    rpo=rule.objectives.rpo,
-                    retire_after=plan.retire_after,
-                )
-    return policies
+    return {
+        (plan.name, rule.name): policy
+        for plan in plans.readable
+        for rule in plan.rules
+        if (policy := copy_policy_of(plan, rule, place.region))
+    }
 
 
 def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> tuple[Catalogue, set[str]]:

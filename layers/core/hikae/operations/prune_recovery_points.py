@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from hikae.domain.guards import Surroundings
+from hikae.domain.guards import Lineage, Surroundings, lineage_of
 from hikae.domain.inventory import list_present, read_presence, read_published_at
 from hikae.domain.model import (
     Action,
@@ -24,10 +24,9 @@ from hikae.domain.model import (
     Verdict,
 )
 from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_key
-from hikae.domain.plan import Plan, Rule
+from hikae.domain.plan import Plan
 from hikae.domain.points import ORPHANED, assemble
-from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, plan_pruning
-from hikae.domain.replication import CopyPolicy
+from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, Limit, PolicyOf, keep_policy_of, plan_pruning
 from hikae.operations.protect import Anything
 from hikae.ports import (
     BrokenPlan,
@@ -51,10 +50,15 @@ _GONE = frozenset({"shutting-down", "terminated"})
 class Pruned:
     """What one run of prune decided and did. In a dry run nothing was done.
 
-    `capped` and `held_back` count what would have gone but for the limits: of the run, and of a lineage.
+    `points` are what the verdicts are about. `withheld` is what would have gone but for the limits, by the id of its
+    verdict; `capped` and `held_back` count it: of the run, and of a lineage. `gone` are the lineages whose resource
+    does not exist any more.
     """
 
+    points: tuple[RecoveryPoint, ...]
     verdicts: tuple[Verdict, ...]
+    withheld: Mapping[str, Limit]
+    gone: frozenset[Lineage]
     outcomes: tuple[Outcome, ...]
     unclear: tuple[Unclear, ...]
     broken_plans: tuple[BrokenPlan, ...]
@@ -87,6 +91,81 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     only what a rule of the Recycle Bin would retain is deleted. `observe` hears of every outcome when it comes about,
     so that a run which is cut short has said what it deleted.
     """
+    survey = survey_site(
+        installation=installation,
+        site=site,
+        plans=plans,
+        holdings=holdings,
+        fleet=fleet,
+        usage=usage,
+        documents=documents,
+        destinations=destinations,
+        now=now,
+        require_recycle_bin=require_recycle_bin,
+    )
+    points = survey.points
+    pruning = plan_pruning(
+        points=points, policy_of=survey.policy_of, surroundings=survey.surroundings, limits=limits, now=now
+    )
+    outcomes: list[Outcome] = []
+    for outcome in (*survey.failures, *_failed_points(points), *_orphans(points, pruning.verdicts)):
+        observe(outcome)
+        outcomes.append(outcome)
+    if not dry_run:
+        for deletion in pruning.deletions:
+            for outcome in _delete(deletion, remover):
+                observe(outcome)
+                outcomes.append(outcome)
+        for outcome in _delete_manifests(points, tuple(outcomes), documents):
+            observe(outcome)
+            outcomes.append(outcome)
+    return Pruned(
+        points=points,
+        verdicts=pruning.verdicts,
+        withheld=pruning.withheld,
+        gone=frozenset(each for each in map(lineage_of, points) if survey.surroundings.is_gone(each)),
+        outcomes=tuple(outcomes),
+        unclear=survey.unclear,
+        broken_plans=survey.broken_plans,
+        unreachable=survey.unreachable,
+        capped=pruning.capped,
+        held_back=pruning.held_back,
+        dry_run=dry_run,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a site holds and what is around it: all that pruning decides by.
+
+    `failures` and `unreachable` are what could not be asked; the surroundings say so, too, and nothing goes because
+    of it.
+    """
+
+    points: tuple[RecoveryPoint, ...]
+    policy_of: PolicyOf
+    surroundings: Surroundings
+    instances: tuple[Instance, ...]
+    failures: tuple[Outcome, ...]
+    unclear: tuple[Unclear, ...]
+    broken_plans: tuple[BrokenPlan, ...]
+    unreachable: tuple[str, ...]
+
+
+def survey_site(  # noqa: PLR0913 - one keyword per port
+    *,
+    installation: str,
+    site: SiteRole,
+    plans: PlanStore,
+    holdings: Holdings,
+    fleet: Fleet,
+    usage: Usage,
+    documents: Documents,
+    destinations: Callable[[Region], Holdings],
+    now: datetime,
+    require_recycle_bin: bool = False,
+) -> Survey:
+    """Look at one site, read only: its points, its plans, and everything that may need a point."""
     loaded = plans.load()
     snapshots = list(holdings.snapshots(installation=installation))
     all_images = list(holdings.images())
@@ -98,13 +177,13 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         manifests=set(documents.keys("manifests/")),
     )
     # Both sites may share a Region: each judges only what is its own.
-    points = [point for point in catalogue.points if point.is_copy == (site is SiteRole.RECOVERY)]
+    points = tuple(point for point in catalogue.points if point.is_copy == (site is SiteRole.RECOVERY))
     policies = _Policies(store=plans, loaded=loaded, site=site, place=holdings.place)
     copies_at, unreachable = _copies_at(installation, points, policies.find, destinations)
-    instances = list(fleet.instances())
+    instances = tuple(fleet.instances())
     uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
     inventories = _inventories(points, documents)
-    pruning = plan_pruning(
+    return Survey(
         points=points,
         policy_of=policies.find,
         surroundings=Surroundings(
@@ -117,30 +196,11 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
             bin_rules=uses.bin_rules,
             unknown=tuple(outcome.reason for outcome in uses.failures),
         ),
-        limits=limits,
-        now=now,
-    )
-    outcomes: list[Outcome] = []
-    for outcome in (*uses.failures, *_failed_points(points), *_orphans(points, pruning.verdicts)):
-        observe(outcome)
-        outcomes.append(outcome)
-    if not dry_run:
-        for deletion in pruning.deletions:
-            for outcome in _delete(deletion, remover):
-                observe(outcome)
-                outcomes.append(outcome)
-        for outcome in _delete_manifests(points, tuple(outcomes), documents):
-            observe(outcome)
-            outcomes.append(outcome)
-    return Pruned(
-        verdicts=pruning.verdicts,
-        outcomes=tuple(outcomes),
+        instances=instances,
+        failures=uses.failures,
         unclear=catalogue.unclear,
         broken_plans=loaded.broken,
         unreachable=tuple(unreachable),
-        capped=pruning.capped,
-        held_back=pruning.held_back,
-        dry_run=dry_run,
     )
 
 
@@ -176,35 +236,7 @@ class _Policies:
             return None
 
     def _of(self, plan: Plan, rule_name: str, *, note: str) -> KeepPolicy | None:
-        rule = plan.rule(rule_name)
-        if rule is None:
-            return None
-        if self.site is SiteRole.RECOVERY:
-            copy = rule.copy_to(self.place.region)
-            retention = copy.retention if copy else None
-        else:
-            retention = rule.retention
-        if retention is None:
-            return None
-        return KeepPolicy(
-            retention=retention,
-            timezone=plan.timezone,
-            copies=_destinations_of(plan, rule) if self.site is SiteRole.PRIMARY else {},
-            retire_after=plan.retire_after,
-            note=note,
-        )
-
-
-def _destinations_of(plan: Plan, rule: Rule) -> dict[Region, CopyPolicy]:
-    return {
-        copy.region: CopyPolicy(
-            retention=copy.retention,
-            timezone=plan.timezone,
-            rpo=rule.objectives.rpo,
-            retire_after=plan.retire_after,
-        )
-        for copy in rule.copies
-    }
+        return keep_policy_of(plan, rule_name, site=self.site, region=self.place.region, note=note)
 
 
 def _copies_at(

@@ -1,0 +1,93 @@
+"""Lambda on loopback: the two calls that the command makes, answered with the product's own handlers."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from typing import Any
+from urllib.parse import unquote
+
+from hikae.domain.model import SiteRole
+from hikae.domain.naming import format_time
+from tests.functional.handlers.conftest import Functions
+
+
+@dataclass(slots=True)
+class Deployed:
+    """PruneRecoveryPoints of both sites; `refusal` is what every call is answered with instead, `events` what came."""
+
+    functions: Functions
+    refusal: tuple[int, str, str] | None = None
+    fails_with: dict[str, Any] | None = None
+    missing_variable: str = ""
+    events: list[tuple[SiteRole, dict[str, Any]]] = field(default_factory=list)
+
+    def configuration(self, name: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html"""
+        variables = self.functions.installation.environment(self._site_of(name))
+        # Lambda's own variable, which no template sets.
+        del variables["AWS_REGION"]
+        variables.pop(self.missing_variable, None)
+        return 200, {"FunctionName": name, "Environment": {"Variables": variables}}, {}
+
+    def invoke(self, name: str, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+        site = self._site_of(name)
+        self.events.append((site, event))
+        if self.fails_with is not None:
+            return 200, self.fails_with, {"X-Amz-Function-Error": "Unhandled"}
+        now = format_time(self.functions.installation.twin.clock.now())  # the twin's time is the only one there is
+        with redirect_stdout(StringIO()):  # its log
+            return 200, self.functions.invoke("prune_recovery_points", {**event, "now": now}, site=site), {}
+
+    @staticmethod
+    def _site_of(name: str) -> SiteRole:
+        return next(site for site in SiteRole if name == f"hikae-main-{site}-prune-recovery-points")
+
+
+@contextmanager
+def serving(deployed: Deployed) -> Iterator[str]:
+    """The service's URL, for as long as the block lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({})
+
+        def do_POST(self) -> None:
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}"))
+
+        def _answer(self, event: dict[str, Any]) -> None:
+            *_, name, what = unquote(self.path).split("/")
+            if deployed.refusal is not None:
+                status, code, message = deployed.refusal
+                return self._send(status, {"Message": message}, {"X-Amzn-ErrorType": code})
+            try:
+                answer = deployed.configuration(name) if what == "configuration" else deployed.invoke(name, event)
+            except StopIteration:
+                missing = {"Message": f"Function not found: {name}"}
+                return self._send(404, missing, {"X-Amzn-ErrorType": "ResourceNotFoundException"})
+            return self._send(*answer)
+
+        def _send(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
