@@ -3,6 +3,7 @@
 import click
 
 from hikae_cli.plan_commands import plan_group
+from hikae_cli.preview_commands import preview
 from hikae_cli.prune_commands import prune
 from hikae_cli.retention_commands import retention_group
 
@@ -17,6 +18,7 @@ def main() -> None:
 
 
 main.add_command(plan_group)
+plan_group.add_command(preview)
 main.add_command(prune)
 main.add_command(retention_group)
 

@@ -22,6 +22,7 @@ from hikae.domain.model import (
     SnapshotId,
     Unclear,
     Verdict,
+    Volume,
 )
 from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_key
 from hikae.domain.plan import Plan
@@ -136,7 +137,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a site holds and what is around it: all that pruning decides by.
+    """What a site holds and what is around it: all that pruning decides by. A recovery site's volumes do not matter.
 
     `failures` and `unreachable` are what could not be asked; the surroundings say so, too, and nothing goes because
     of it.
@@ -146,6 +147,7 @@ class Survey:
     policy_of: PolicyOf
     surroundings: Surroundings
     instances: tuple[Instance, ...]
+    volumes: tuple[Volume, ...]
     failures: tuple[Outcome, ...]
     unclear: tuple[Unclear, ...]
     broken_plans: tuple[BrokenPlan, ...]
@@ -181,6 +183,7 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
     policies = _Policies(store=plans, loaded=loaded, site=site, place=holdings.place)
     copies_at, unreachable = _copies_at(installation, points, policies.find, destinations)
     instances = tuple(fleet.instances())
+    volumes = tuple(fleet.volumes()) if site is SiteRole.PRIMARY else ()
     uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
     inventories = _inventories(points, documents)
     return Survey(
@@ -191,12 +194,13 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
             copies_at=copies_at,
             locks=uses.locks,
             drills=_drills(all_images, instances),
-            present=_present(site, instances, fleet, inventories, now),
+            present=_present(site, {fleet.place: frozenset(list_present(instances, volumes))}, inventories, now),
             inventoried_at=_inventoried_at(inventories),
             bin_rules=uses.bin_rules,
             unknown=tuple(outcome.reason for outcome in uses.failures),
         ),
         instances=instances,
+        volumes=volumes,
         failures=uses.failures,
         unclear=catalogue.unclear,
         broken_plans=loaded.broken,
@@ -340,14 +344,13 @@ def _inventories(points: Iterable[RecoveryPoint], documents: Documents) -> dict[
 
 def _present(
     site: SiteRole,
-    instances: Iterable[Instance],
-    fleet: Fleet,
+    here: Mapping[Place, frozenset[str]],
     inventories: Mapping[Place, Mapping[str, Any]],
     now: datetime,
-) -> dict[Place, frozenset[str]]:
+) -> Mapping[Place, frozenset[str]]:
     """By place, the resources that exist; a recovery site knows them by the primary's inventory."""
     if site is SiteRole.PRIMARY:
-        return {fleet.place: frozenset(list_present(instances, fleet.volumes()))}
+        return here
     found = {place: read_presence(inventory, now=now) for place, inventory in inventories.items()}
     return {place: present for place, present in found.items() if present is not None}
 

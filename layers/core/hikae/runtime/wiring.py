@@ -15,9 +15,12 @@ from hikae.runtime.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from hikae.aws.clients import Clients
+    from hikae.aws.ec2 import Ec2Holdings
+    from hikae.aws.usage import AwsUsage
     from hikae.operations.copy_recovery_points import Copying, SourceSite
-    from hikae.operations.prune_recovery_points import Pruned
+    from hikae.operations.prune_recovery_points import Pruned, Survey
     from hikae.operations.schedule_backups import Tick
+    from hikae.ports import PlanStore
 
 
 @lru_cache(maxsize=1)
@@ -133,16 +136,10 @@ def pruner(
     """
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings, Ec2Remover  # noqa: PLC0415
-    from hikae.aws.usage import AwsUsage  # noqa: PLC0415
     from hikae.domain.pruning import DeletionLimits  # noqa: PLC0415
     from hikae.operations.prune_recovery_points import prune_recovery_points  # noqa: PLC0415
 
     clients = clients_for(settings.place.region)
-
-    def destination(region: Region) -> Ec2Holdings:
-        there = Place(account=settings.place.account, region=region)
-        return Ec2Holdings(clients.reading_ec2(region), place=there)
-
     percent = settings.lineage_deletion_percent if lineage_percent is None else lineage_percent
     return prune_recovery_points(
         installation=settings.installation,
@@ -150,18 +147,52 @@ def pruner(
         plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
-        usage=AwsUsage(
-            place=settings.place,
-            ec2=clients.reading_ec2(),
-            autoscaling=clients.autoscaling(),
-            rbin=clients.rbin(),
-        ),
+        usage=_usage(settings),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
         remover=Ec2Remover(clients.reading_ec2()),
-        destinations=destination,
+        destinations=partial(_destination, settings),
         limits=DeletionLimits(per_run=settings.deletion_cap, lineage_percent=percent),
         require_recycle_bin=settings.require_recycle_bin,
         now=now,
         dry_run=dry_run,
         observe=observe,
     )
+
+
+def surveyor(
+    settings: Settings, *, now: datetime, plans: "Callable[[PlanStore], PlanStore]" = lambda store: store
+) -> "Survey":
+    """Look at this site as its pruning would, read only; `plans` may put others in the place of the applied ones."""
+    from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings  # noqa: PLC0415
+    from hikae.operations.prune_recovery_points import survey_site  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+    return survey_site(
+        installation=settings.installation,
+        site=settings.site,
+        plans=plans(S3PlanStore(clients.s3(), bucket=settings.bucket)),
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
+        usage=_usage(settings),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        destinations=partial(_destination, settings),
+        now=now,
+        require_recycle_bin=settings.require_recycle_bin,
+    )
+
+
+def _usage(settings: Settings) -> "AwsUsage":
+    from hikae.aws.usage import AwsUsage  # noqa: PLC0415 - as above
+
+    clients = clients_for(settings.place.region)
+    return AwsUsage(
+        place=settings.place, ec2=clients.reading_ec2(), autoscaling=clients.autoscaling(), rbin=clients.rbin()
+    )
+
+
+def _destination(settings: Settings, region: Region) -> "Ec2Holdings":
+    from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415 - as above
+
+    there = Place(account=settings.place.account, region=region)
+    return Ec2Holdings(clients_for(settings.place.region).reading_ec2(region), place=there)
