@@ -23,6 +23,7 @@ class Deployed:
     refusal: tuple[int, str, str] | None = None
     fails_with: dict[str, Any] | None = None
     missing_variable: str = ""
+    missing_region: str = ""
     events: list[tuple[SiteRole, dict[str, Any]]] = field(default_factory=list)
 
     def configuration(self, name: str) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -65,6 +66,9 @@ def serving(deployed: Deployed) -> Iterator[str]:
                 status, code, message = deployed.refusal
                 return self._send(status, {"Message": message}, {"X-Amzn-ErrorType": code})
             try:
+                # The Region is in the scope of the request's signature, and nowhere else.
+                if f"/{deployed.missing_region}/" in self.headers["Authorization"]:
+                    raise StopIteration  # noqa: TRY301 - as for a name that is not there
                 answer = deployed.configuration(name) if what == "configuration" else deployed.invoke(name, event)
             except StopIteration:
                 missing = {"Message": f"Function not found: {name}"}

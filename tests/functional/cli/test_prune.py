@@ -122,7 +122,8 @@ def test_a_recovery_region_that_cannot_be_asked_is_named_and_is_a_failure(hikae,
     assert f"cannot be asked, so what may need a copy there stays: 1\n  {RECOVERY}: " in result.stdout
 
 
-def test_a_plan_that_cannot_be_read_is_named_and_is_a_failure(hikae, installation):
+def test_a_plan_that_cannot_be_read_is_named_and_is_a_failure(hikae, deployed):
+    installation = deployed.functions.installation
     installation.apply("production", "version: 1\nplan: [")
     result = dry_run(hikae, installation, "primary", "--json")
     assert result.exit_code == 1
@@ -138,9 +139,9 @@ def test_a_plan_that_cannot_be_read_is_named_and_is_a_failure(hikae, installatio
         ("DescribeInstances", "InternalError", "check the Region's service health"),
     ],
 )
-def test_a_site_that_does_not_answer_says_what_and_where_and_what_to_do(hikae, installation, action, code, remedy):
+def test_a_site_that_does_not_answer_says_what_and_where_and_what_to_do(hikae, deployed, action, code, remedy):
     with refused(action, code):
-        result = dry_run(hikae, installation, "primary")
+        result = dry_run(hikae, deployed.functions.installation, "primary")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: primary 123456789012/{PRIMARY}: ")
     assert code in result.stderr

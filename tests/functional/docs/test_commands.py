@@ -94,7 +94,27 @@ def test_every_use_of_the_command_is_one_that_it_understands() -> None:
         context = command.make_context(
             arguments[1], [str(ROOT / word) if "/" in word else word for word in arguments[2:]]
         )
-        assert context.params["files"]
+        assert context.params.get("files") or context.params.get("file")
+
+
+def test_every_use_of_prune_is_one_that_it_understands() -> None:
+    used = [line.split(" > ")[0] for line in commands() if line.startswith("hikae prune")]
+    assert used
+    assert isinstance(main, click.Group)
+    for line in used:
+        context = main.commands["prune"].make_context("prune", shlex.split(line)[2:])
+        assert context.params["site"]
+
+
+@pytest.mark.parametrize("words", [("prune",), ("plan", "preview")], ids=" ".join)
+def test_every_option_of_looking_ahead_is_documented(words: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    options = {name for option in command.params for name in option.opts if name.startswith("--")}
+    guide = (ROOT / "docs/guide/operate.md").read_text()
+    assert not {option for option in options - {"--region", "--installation"} if option not in guide}
 
 
 def test_every_option_of_applying_is_documented() -> None:

@@ -170,7 +170,7 @@ def parse_plan_zone(name):
     [
         (0, "1h", None, None),  # the slot has its point
         (1, "1h", 0, None),
-        (4, "1h", 0, (3, "3 slots since 2026-11-22T07:00:00Z have passed without a point")),
+        (4, "1h", 0, (3, "3 slots have passed without a point since 2026-11-22T07:00:00Z")),
         (None, "1h", 0, None),  # a new resource: nothing was missed
     ],
 )

@@ -238,7 +238,8 @@ class Preview:
                 else:
                     missed = []
                 if missed:
-                    reason = f"{len(missed)} slots since {format_time(missed[0])} have passed without a point"
+                    slots_passed = "1 slot has" if len(missed) == 1 else f"{len(missed)} slots have"
+                    reason = f"{slots_passed} passed without a point since {format_time(missed[0])}"
                     yield self._event(Happening.MISSED, each, missed[-1], reasons=(reason,))
                 if due is not None and not slots.get(due.slot):
                     yield self._make(each, due.slot)
