@@ -77,6 +77,10 @@ format: .venv/.installed ## put the code into shape
 	ruff check --fix-only --quiet .
 	ruff format --quiet .
 
+.PHONY: schema
+schema: .venv/.installed ## write docs/reference/plan.schema.json anew, from what the reader of plans goes by
+	hikae plan schema > docs/reference/plan.schema.json
+
 # --- the local cloud: begin -------------------------------------------------------------------------------------------
 
 .PHONY: local-up local-status local-down local-env invoke

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from hikae.domain.plan import MAX_BYTES, Plan, PlanError, Problem, parse_plan
+from hikae.domain.plan import MAX_BYTES, ParsedPlan, Plan, PlanError, Problem, read_plan
+from hikae.domain.review import Severity
 from hikae_cli.terminal import printable
 
 STDIN = "-"
@@ -15,24 +16,31 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile:
-    """A valid plan and the file that it is in; `content` is the file as it is, comments and all."""
+    """A plan that can be read and the file that it is in; `content` is the file as it is, comments and all."""
 
     name: str
-    plan: Plan
+    parsed: ParsedPlan
     content: bytes
+
+    @property
+    def plan(self) -> Plan:
+        """What the file says."""
+        return self.parsed.plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileProblem:
-    """One thing that is wrong with a file."""
+    """One thing that is wrong with a file, or unwise in it."""
 
     file: str
     problem: Problem
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
         """`file:line: path: message`, without what is not known: the form that editors can jump to."""
         where = self.file if self.problem.line is None else f"{self.file}:{self.problem.line}"
-        parts = (where, self.problem.path, self.problem.message)
+        warning = "warning" if self.severity is Severity.WARNING else ""
+        parts = (where, warning, self.problem.path, self.problem.message)
         return printable(": ".join(part for part in parts if part))
 
 
@@ -51,17 +59,18 @@ def read_plan_files(paths: Iterable[str]) -> tuple[list[PlanFile], list[FileProb
         file = "<stdin>" if path == STDIN else click.format_filename(path)
         content = _read(path)
         try:
-            plan = parse_plan(_decode(content))
+            parsed = read_plan(_decode(content))
         except PlanError as error:
             problems.extend(FileProblem(file=file, problem=problem) for problem in error.problems)
             continue
-        if plan.name in file_of:
-            message = f"{plan.name!r} is the name of the plan in {file_of[plan.name]}, too; names must differ"
-            line = _line_of_name(content)
-            problems.append(FileProblem(file=file, problem=Problem(path="plan", message=message, line=line)))
+        name = parsed.plan.name
+        if name in file_of:
+            message = f"{name!r} is the name of the plan in {file_of[name]}, too; names must differ"
+            problem = Problem(path="plan", message=message, line=parsed.line_of("plan"))
+            problems.append(FileProblem(file=file, problem=problem))
             continue
-        file_of[plan.name] = file
-        valid.append(PlanFile(name=file, plan=plan, content=content))
+        file_of[name] = file
+        valid.append(PlanFile(name=file, parsed=parsed, content=content))
     return valid, problems
 
 
@@ -85,9 +94,3 @@ def _decode(content: bytes) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         message = f"not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
         raise PlanError((Problem(path="", message=message, line=line),)) from error
-
-
-def _line_of_name(content: bytes) -> int | None:
-    """Where a valid plan says its name."""
-    lines = content.decode().splitlines()
-    return next((number for number, line in enumerate(lines, start=1) if line.startswith("plan:")), None)

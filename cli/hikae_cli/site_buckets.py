@@ -1,6 +1,9 @@
 """The sites' buckets, as an administrator's command sees them. The only module of the command that knows boto3."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -20,7 +23,8 @@ from botocore.exceptions import (
 )
 
 from hikae.domain.model import AccountId
-from hikae_cli.plan_changes import Site
+from hikae.domain.plan import MAX_BYTES
+from hikae_cli.plan_changes import Site, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,10 +45,22 @@ _CREDENTIAL_CODES = frozenset(
 _UNREACHABLE = (ConnectTimeoutError, EndpointConnectionError, HTTPClientError, ProxyConnectionError, SSLError)
 _NOT_THERE = frozenset({"404", "NoSuchBucket"})
 _DENIED = frozenset({"403", "AccessDenied", "AllAccessDisabled"})
+_NOT_AS_COMPARED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
+"""S3's answers to a conditional write: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
 
 
 class SiteError(Exception):
     """A site that cannot be asked or written to: one line with what, where, why and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of an object, or the mark of its deletion."""
+
+    id: str
+    at: datetime
+    is_deletion: bool
+    is_latest: bool
 
 
 def find_account(region: str) -> AccountId:
@@ -81,15 +97,29 @@ class SiteBuckets:
         except (ClientError, BotoCoreError) as error:
             raise _translate(error, str(site), site) from error
 
-    def read(self, site: Site, key: str) -> bytes | None:
-        """What the site has under `key`; None where it has nothing.
+    def keys(self, site: Site, prefix: str) -> list[str]:
+        """Every key of the site below `prefix`, in order.
+
+        Raises:
+            SiteError: it does not answer.
+        """
+        try:
+            pages = self._client(site).get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=site.bucket, Prefix=prefix, ExpectedBucketOwner=site.place.account)
+            return [entry["Key"] for page in found for entry in page.get("Contents", [])]
+        except (ClientError, BotoCoreError) as error:
+            raise _translate(error, f"{prefix} in {site}", site) from error
+
+    def read(self, site: Site, key: str) -> Stored | None:
+        """What the site has under `key`, no more of it than shows that it is too large; None where it has nothing.
 
         Raises:
             SiteError: it does not answer.
         """
         try:
             answer = self._client(site).get_object(Bucket=site.bucket, Key=key, ExpectedBucketOwner=site.place.account)
-            return answer["Body"].read()
+            content = answer["Body"].read(MAX_BYTES + 1)
+            return Stored(content=content, etag=answer["ETag"], since=answer["LastModified"].astimezone(UTC))
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") == "NoSuchKey":
                 return None
@@ -97,12 +127,16 @@ class SiteBuckets:
         except BotoCoreError as error:
             raise _translate(error, f"{key} in {site}", site) from error
 
-    def write(self, site: Site, key: str, content: bytes) -> None:
-        """Put `content` under `key`.
+    def write(self, site: Site, key: str, content: bytes, *, instead_of: Stored | None) -> None:
+        """Put `content` under `key` if there still is what was read there: `instead_of`, None for nothing.
+
+        S3 compares in the write itself, so what somebody else has put there since is never overwritten. Where the write
+        was repeated because its answer was lost, the content that it finds there may be its own, and is taken for it.
 
         Raises:
-            SiteError: nobody knows whether it was written.
+            SiteError: there is something else now, and nothing was written; or nobody knows whether it was written.
         """
+        condition: Any = {"IfNoneMatch": "*"} if instead_of is None else {"IfMatch": instead_of.etag}
         try:
             self._client(site).put_object(
                 Bucket=site.bucket,
@@ -110,9 +144,61 @@ class SiteBuckets:
                 Body=content,
                 ContentType="application/yaml",
                 ExpectedBucketOwner=site.place.account,
+                **condition,
             )
-        except (ClientError, BotoCoreError) as error:
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _NOT_AS_COMPARED:
+                raise _translate(error, f"{key} in {site}", site) from error
+            there = self.read(site, key)
+            if there is None or there.content != content:
+                what = "was deleted" if there is None else "was changed" if instead_of else "was made"
+                message = f"{key} in {site}: {what} by somebody else since it was compared, and was not overwritten"
+                raise SiteError(f"{message}; apply again to see the difference to what is there now") from error
+        except BotoCoreError as error:
             raise _translate(error, f"{key} in {site}", site) from error
+
+    def versions(self, site: Site, key: str) -> Iterator[Version]:
+        """Each version of `key` and each of its deletions, the newest first.
+
+        S3 lists them in that order, versions and deletions apart:
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+
+        Raises:
+            SiteError: the site does not answer.
+        """
+        found = []
+        try:
+            pages = self._client(site).get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=site.bucket, Prefix=key, ExpectedBucketOwner=site.place.account):
+                for is_deletion, entries in ((False, page.get("Versions", [])), (True, page.get("DeleteMarkers", []))):
+                    found += [
+                        Version(
+                            id=entry["VersionId"],
+                            at=entry["LastModified"].astimezone(UTC),
+                            is_deletion=is_deletion,
+                            is_latest=entry["IsLatest"],
+                        )
+                        for entry in entries
+                        if entry["Key"] == key
+                    ]
+        except (ClientError, BotoCoreError) as error:
+            raise _translate(error, f"versions of {key} in {site}", site) from error
+        # S3 tells whole seconds: of several versions within one, only the latest is known to be the newest.
+        yield from sorted(found, key=lambda version: (version.at, version.is_latest), reverse=True)
+
+    def read_version(self, site: Site, key: str, version: str) -> bytes:
+        """One version of what the site had under `key`.
+
+        Raises:
+            SiteError: it is not there, or the site does not answer.
+        """
+        try:
+            answer = self._client(site).get_object(
+                Bucket=site.bucket, Key=key, VersionId=version, ExpectedBucketOwner=site.place.account
+            )
+            return answer["Body"].read(MAX_BYTES + 1)
+        except (ClientError, BotoCoreError) as error:
+            raise _translate(error, f"version {version} of {key} in {site}", site) from error
 
     def _client(self, site: Site) -> "S3Client":
         region = site.place.region

@@ -124,7 +124,7 @@ def test_both_buckets_must_be_there_before_anything_is_written(hikae, no_buckets
 
 
 def test_somebody_at_a_terminal_is_asked(hikae, buckets, write_plan, monkeypatch):
-    monkeypatch.setattr("hikae_cli.plan_commands.is_interactive", lambda: True)
+    monkeypatch.setattr("hikae_cli.plan_site_commands.is_interactive", lambda: True)
     declined = hikae("plan", "apply", write_plan(), write_plan("other"), "--site", "primary", stdin="n\n")
     assert declined.exit_code == 1
     assert "Apply 2 plans? [y/N]: n\n" in declined.output

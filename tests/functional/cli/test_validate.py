@@ -39,7 +39,7 @@ def test_one_name_is_found_twice_in_flow_style_too(hikae, write_plan):
     flow = "{version: 1, plan: production, timezone: UTC, selection: {resources: [instance], tags: {a: b}}, rules: ["
     flow += "{name: r, schedule: 0 1 * * *, protect: image, retention: {keep_last: 1}}]}"
     result = hikae("plan", "validate", write_plan(), "-", stdin=flow)
-    assert "<stdin>: plan: 'production' is the name of the plan in production.yaml, too" in result.output
+    assert "<stdin>:1: plan: 'production' is the name of the plan in production.yaml, too" in result.output
 
 
 def test_standard_input_is_a_file_too(hikae, write_plan):
@@ -141,3 +141,89 @@ def test_validating_does_not_load_the_aws_sdk(write_plan):
     code = "import sys; from hikae_cli.main import main; main(sys.argv[1:], standalone_mode=False)"
     code += "; assert 'boto3' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, "plan", "validate", write_plan()], check=True, capture_output=True)
+
+
+# --- what is unwise ---------------------------------------------------------------------------------------------------
+
+UNWISE = """\
+version: 1
+plan: unwise
+timezone: Europe/Berlin
+selection:
+  resources: [instance]
+  tags: {Backup: unwise}
+rules:
+  - name: nightly
+    schedule: "0 3 * * *"
+    protect: snapshots
+    retention:
+      keep_daily: 30
+      keep_weekly: 4
+    copies:
+      - {region: us-west-2, retention: {keep_daily: 7}}
+      - {region: eu-west-1, retention: {keep_last: 1}}
+    objectives:
+      rpo: 12h
+  - name: never
+    schedule: "0 3 */31 2 1#3"
+    protect: image
+    retention: {keep_last: 1}
+"""
+
+
+@pytest.fixture
+def unwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("unwise.yaml").write_text(UNWISE)
+    return "unwise.yaml"
+
+
+FLEET = ("--recovery-region", "us-west-2", "--recovery-region", "ap-northeast-1", "--instances", "900")
+FLEET += ("--volumes", "9000", "--detached", "7", "--primary-region", "eu-central-1")
+
+
+def test_what_is_unwise_is_said_with_its_lines(hikae, unwise, write_plan, matches_snapshot):
+    Path("broken.yaml").write_text(UNWISE.replace("Berlin", "Berlln").replace("keep_weekly", "keep_weakly"))
+    Path(unwise).write_text(UNWISE)
+    result = hikae("plan", "validate", unwise, "broken.yaml", write_plan(), *FLEET)
+    assert result.exit_code == 1
+    matches_snapshot(result.stdout, "plan-validate.txt")
+
+
+def test_the_capacity_of_one_plan_is_judged_with_the_lines_of_its_rules(hikae, unwise, matches_snapshot):
+    Path(unwise).write_text(UNWISE[: UNWISE.index("  - name: never")].replace("rpo: 12h", "rpo: 26h"))
+    result = hikae("plan", "validate", unwise, "--instances", "900", "--volumes", "9000", "--copy-duration", "10m")
+    assert result.exit_code == 0  # warnings alone
+    matches_snapshot(result.stdout, "plan-validate-capacity.txt")
+
+
+def test_it_validates_for_programs(hikae, unwise, matches_snapshot):
+    result = hikae("plan", "validate", unwise, *FLEET, "--json")
+    assert result.exit_code == 1
+    matches_snapshot(result.stdout, "plan-validate.json")
+
+
+def test_detached_volumes_alone_are_a_fleet_too(hikae, write_plan):
+    path = Path(write_plan())
+    path.write_text(path.read_text().replace("[instance]", "[volume]"))
+    result = hikae("plan", "validate", path, "--detached", "10")
+    assert (
+        "0 instances with 0 volumes and 10 detached ones come to 240 points of 240 snapshots in the " in result.output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--recovery-region", "oregon"), "'oregon' is not a Region's code, such as us-west-2"),
+        (("--volumes", "3"), "--volumes are those of instances; give --instances, too"),
+        (("--instances", "3", "--volumes", "2"), "3 instances have at least 3 volumes; --volumes is 2"),
+        (("--instances", "-1"), "-1 is not in the range"),
+        (("--instances", "1", "--copy-duration", "soon"), "'soon' is not a duration such as 30m, 8h or 1d12h"),
+        (("--primary-region", "us-east-1"), "--primary-region and --copy-duration are for a fleet; give --instances"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_wrong_usage(hikae, write_plan, arguments, problem):
+    result = hikae("plan", "validate", write_plan(), *arguments)
+    assert result.exit_code == 2
+    assert problem in result.stderr
