@@ -1,25 +1,30 @@
+import json
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from hikae.domain.model import Consistency, Region
+from hikae.domain import plan as plans
+from hikae.domain.model import Consistency, Region, VolumeExclusion
 from hikae.domain.plan import (
     DEFAULT_START_WINDOW,
     MAX_BYTES,
     MAX_NODES,
     CopyRule,
+    Drill,
     Objectives,
     Plan,
     PlanError,
+    Probe,
     Rule,
     Selection,
     parse_duration,
-    parse_plan,
 )
 from hikae.domain.plan_grammar import ALIASES
 from hikae.domain.retention import KEEP_ALL, Policy, Span
@@ -58,6 +63,16 @@ rules:
     copies: [{region: us-west-2, retention: {keep_daily: 7}}]
     objectives: {rpo: 26h, rto: 1h}
 """
+
+
+SCHEMA = Draft202012Validator(json.loads((Path(__file__).parents[3] / "docs/reference/plan.schema.json").read_text()))
+
+
+def parse_plan(text: str) -> Plan:
+    """What the reader takes, the published schema takes, too: an editor marks no plan that is right."""
+    plan = plans.parse_plan(text)
+    SCHEMA.validate(yaml.safe_load(text))
+    return plan
 
 
 def problems(text: str) -> list[tuple[int | None, str, str]]:
@@ -143,6 +158,107 @@ def test_a_tag_may_have_alternatives_and_every_retention_rule_may_be_given():
         keep_within_monthly=Span(years=1),
         keep_within_yearly=Span(years=75),
     )
+
+
+FULL = (
+    PRODUCTION.replace(
+        "    consistency: crash\n",
+        "    exclude_volumes: {tags: {Scratch: [a, b]}, devices: [/dev/sdf, xvdb], data: true}\n",
+    ).replace("    objectives: {rpo: 2h, rto: 1h}\n", "")
+    + """\
+      - region: eu-west-1
+        retention: {keep_last: 3}
+retire_after: 90d
+drill:
+  schedule: "@weekly"
+  group_by: tag:Service
+  order: tag:Boot Order
+  probes:
+    [status-checks, {tcp: 443}, {http: 8080/health}, {https: /}, {ssm: "systemctl is-active app"}, {console: "ok$"}]
+"""
+)
+
+
+def test_several_destinations_exclusions_retirement_and_a_drill_are_read():
+    plan = parse_plan(FULL)
+    (rule,) = plan.rules
+    assert [copy.region for copy in rule.copies] == ["us-west-2", "eu-west-1"]
+    assert rule.exclude_volumes == VolumeExclusion(
+        tags={"Scratch": frozenset({"a", "b"})}, devices=frozenset({"/dev/sdf", "xvdb"}), data=True
+    )
+    assert plan.retire_after == timedelta(days=90)
+    assert plan.drill == Drill(
+        schedule="0 0 * * 0",
+        group_by="Service",
+        order="Boot Order",
+        probes=(
+            Probe(kind="status-checks"),
+            Probe(kind="tcp", value="443"),
+            Probe(kind="http", value="8080/health"),
+            Probe(kind="https", value="/"),
+            Probe(kind="ssm", value="systemctl is-active app"),
+            Probe(kind="console", value="ok$"),
+        ),
+    )
+
+
+PROBE = "status-checks, or one of tcp, http, https, ssm, console, such as {tcp: 443}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message"),
+    [
+        ("eu-west-1", "us-west-2", "rules[0].copies[1].region", "us-west-2 is the destination of copies[0], too; keep"),
+        ("90d", "1h", "retire_after", "is shorter than 1d; 90d is usual, and without it nothing is released"),
+        ("90d", "90", "retire_after", "is 90, not text; put it in quotes"),
+        ("[/dev/sdf, xvdb]", "/dev/sdf", "rules[0].exclude_volumes.devices", "is '/dev/sdf'; a list of device names"),
+        ("[/dev/sdf, xvdb]", "[/dev/]", "rules[0].exclude_volumes.devices", "is ['/dev/']; a list of device names"),
+        ("data: true", "data: true, boot: true", "rules[0].exclude_volumes", "boot and data together leave no volume"),
+        ("data: true", "data: 1", "rules[0].exclude_volumes.data", "is 1; either true or false"),
+        (
+            "data: true",
+            "root: true",
+            "rules[0].exclude_volumes.root",
+            "is not a key of a plan here; the keys are tags,",
+        ),
+        (
+            "Scratch: [a, b]",
+            "Scratch: true",
+            "rules[0].exclude_volumes.tags.Scratch",
+            "is True, not text; put the valu",
+        ),
+        ("tag:Service", "Service", "drill.group_by", "'Service' is not the key of a tag; such as tag:Service"),
+        ('"@weekly"', "weekly", "drill.schedule", "'weekly' is not a schedule; five cron fields, such as 0 3 * * *"),
+        ('  schedule: "@weekly"\n', "", "drill.schedule", "is missing"),
+        ("status-checks,", "reachable,", "drill.probes[0]", f"is 'reachable'; {PROBE}"),
+        ("{tcp: 443}", "{tcp: 443, http: /}", "drill.probes[1]", f"is {{'http': '/', 'tcp': 443}}; {PROBE}"),
+        ("{tcp: 443}", "{udp: 53}", "drill.probes[1]", f"is {{'udp': 53}}; {PROBE}"),
+        ("tcp: 443", "tcp: 0", "drill.probes[1].tcp", "is 0; a port from 1 to 65535, such as 443"),
+        ("tcp: 443", 'tcp: "443"', "drill.probes[1].tcp", "is '443'; a port from 1 to 65535, such as 443"),
+        ("8080/health", "health", "drill.probes[2].http", "is 'health'; a path such as /health, or a port and a path"),
+        ("8080/health", "80800/health", "drill.probes[2].http", "is '80800/health'; a path such as /health"),
+        ('"systemctl is-active app"', '" "', "drill.probes[4].ssm", "is ' '; a command, such as systemctl is-active"),
+        ('"ok$"', '"("', "drill.probes[5].console", "'(' is not a regular expression: missing )"),
+        ("probes: [", "probes: []\n  other: [", "drill.probes", "is []; a list, such as [status-checks, {tcp: 443}]"),
+    ],
+)
+def test_what_is_wrong_with_the_rest_of_the_language_is_said_likewise(old, new, path, message):
+    found = [(where, text) for _, where, text in problems(changed(old, new, plan=FULL)) if where != "drill.other"]
+    assert [where for where, _ in found] == [path]
+    assert found[0][1].startswith(message)
+
+
+def test_an_image_cannot_leave_its_boot_volume_out():
+    text = changed("    reboot: false\n", "    exclude_volumes: {boot: true}\n", plan=WEB_IMAGES)
+    ((_, path, message),) = problems(text)
+    assert path == "rules[0].exclude_volumes.boot"
+    assert message.startswith("an image cannot leave its boot volume out")
+
+
+@pytest.mark.parametrize("empty", ["exclude_volumes: {}", "exclude_volumes:"])
+def test_an_exclusion_of_nothing_is_refused(empty):
+    ((_, path, message),) = problems(changed("consistency: crash", empty))
+    assert (path, message[:2]) in {("rules[0].exclude_volumes", "is"), ("rules[0].exclude_volumes", "it")}
 
 
 # --- what this version does not carry out -----------------------------------------------------------------------------
