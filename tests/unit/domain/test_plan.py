@@ -239,7 +239,12 @@ PROBE = "status-checks, or one of tcp, http, https, ssm, console, such as {tcp: 
         ("8080/health", "80800/health", "drill.probes[2].http", "is '80800/health'; a path such as /health"),
         ('"systemctl is-active app"', '" "', "drill.probes[4].ssm", "is ' '; a command, such as systemctl is-active"),
         ('"ok$"', '"("', "drill.probes[5].console", "'(' is not a regular expression: missing )"),
-        ("probes: [", "probes: []\n  other: [", "drill.probes", "is []; a list, such as [status-checks, {tcp: 443}]"),
+        (
+            "probes:\n    [",
+            "probes: []\n  other: [",
+            "drill.probes",
+            "is []; a list, such as [status-checks, {tcp: 443}]",
+        ),
     ],
 )
 def test_what_is_wrong_with_the_rest_of_the_language_is_said_likewise(old, new, path, message):
