@@ -13,7 +13,6 @@ from hikae.domain.guards import (
     keep_the_newest,
     keep_until_copied,
     keep_while_drilled,
-    keep_while_nobody_vouches_for_the_clock,
     keep_while_something_is_unknown,
     keep_while_the_clock_is_wrong,
     newest_of_lineages,
@@ -43,8 +42,7 @@ def circumstances(**differences) -> Circumstances:
         name: differences.pop(name) for name in ("now", "latest", "newest", "wanted", "retired") if name in differences
     }
     known = {"now": NOW, "latest": None, "newest": {}, "wanted": {}, "retired": frozenset()}
-    surroundings = Surroundings(**{"inventoried_at": {PRIMARY: NOW}} | differences)
-    return Circumstances(**known | own, surroundings=surroundings)
+    return Circumstances(**known | own, surroundings=Surroundings(**differences))
 
 
 def image_point(*, carried=None, of_snapshot=None, **differences):
@@ -62,7 +60,6 @@ def test_nothing_is_objected_where_nothing_keeps():
 def test_all_guards_are_asked():
     asked = {
         keep_while_the_clock_is_wrong,
-        keep_while_nobody_vouches_for_the_clock,
         keep_while_something_is_unknown,
         keep_the_newest,
         keep_until_copied,
@@ -132,24 +129,6 @@ def test_a_point_from_the_future_shows_that_the_clock_is_wrong(ahead, objections
     found = object_to_deleting(point(hours_ago(1)), wrong)
     assert len(found) == objections
     assert found in ((), ("the clock says 2026-11-22T10:00:00Z, and a point is of 2026-11-22T10:11:00Z",))
-
-
-@pytest.mark.parametrize(
-    ("behind", "objections"),
-    [
-        (timedelta(days=1), 0),
-        (timedelta(days=1, seconds=1), 1),
-        (timedelta(minutes=-10), 0),
-        (timedelta(minutes=-10, seconds=-1), 1),
-    ],
-)
-def test_a_clock_that_the_inventory_does_not_confirm_gives_nothing_up(behind, objections):
-    old = point(hours_ago(24 * 365))
-    alone = circumstances(retired=frozenset({old.id}), inventoried_at={PRIMARY: NOW - behind})
-    found = object_to_deleting(old, alone)
-    assert len(found) == objections
-    assert all(each.startswith("past retire_after, but the clock says 2026-11-22T10:00:00Z, and") for each in found)
-    assert object_to_deleting(point(hours_ago(1)), alone) == (), "what retention expires needs no clock"
 
 
 # --- what is wrong with one resource keeps all of it ------------------------------------------------------------------
@@ -296,6 +275,21 @@ def test_only_what_is_known_to_be_gone_is_gone():
     assert not Surroundings(present={PRIMARY: frozenset({"i-1"})}).is_gone(lineage)
     assert not Surroundings(present={RECOVERY: frozenset()}).is_gone(lineage)
     assert not Surroundings().is_gone(lineage)
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_confirmed"),
+    [
+        (timedelta(0), True),
+        (timedelta(days=1), True),
+        (timedelta(days=1, seconds=1), False),
+        (timedelta(minutes=-10), True),
+        (timedelta(minutes=-10, seconds=-1), False),
+    ],
+)
+def test_a_clock_is_confirmed_by_an_inventory_of_the_same_place_and_day(behind, is_confirmed):
+    assert Surroundings(inventoried_at={PRIMARY: NOW - behind}).vouches_for(NOW, PRIMARY) is is_confirmed
+    assert not Surroundings(inventoried_at={PRIMARY: NOW - behind}).vouches_for(NOW, RECOVERY)
 
 
 def test_a_point_of_any_slot_belongs_to_the_lineage_of_its_resource():

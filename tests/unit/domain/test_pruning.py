@@ -358,15 +358,18 @@ def test_a_clock_that_jumps_ahead_gives_nothing_up(inventoried_at, last):
     """Neither all that is left of what is gone, nor a source of it that is still to be copied."""
     later = hours_ago(-DAYS * 3650)
     policy = replace(RETIRING, retention=Policy(keep_last=1), copies=WITH_COPIES.copies)
-    newest, older = point(NOW), point(hours_ago(1))
+    newest, older, oldest = (point(hours_ago(age), size_gib=8) for age in range(3))
     there = {"present": GONE, "copies_at": {RECOVERY.region: []}}
-    pruning = prune([newest, older], policy=policy, now=later, inventoried_at=inventoried_at, **there)
-    clock = f"past retire_after, but the clock says 2036-11-19T10:00:00Z, and the last inventory of {PRIMARY} is {last}"
-    wanted = "its copy to us-west-2 is wanted and not complete"
-    assert_kept(pruning, newest, clock, wanted)
-    assert_kept(pruning, older, clock, wanted)
-    believed = prune([newest, older], policy=policy, now=later, inventoried_at={PRIMARY: later}, **there)
-    assert deleted(believed) == {*newest.resource_ids, *older.resource_ids}
+    pruning = prune([newest, older, oldest], policy=policy, now=later, inventoried_at=inventoried_at, **there)
+    clock = (
+        "i-1 is gone; its newest point, of volumes of 8 GiB, is kept although it is past retire_after: the clock says "
+        f"2036-11-19T10:00:00Z, and the last inventory of {PRIMARY} is {last}"
+    )
+    assert_kept(pruning, newest, "last snapshot", clock)
+    assert_kept(pruning, older, "its copy to us-west-2 is wanted and not complete")
+    assert deleted(pruning) == {*oldest.resource_ids}, "what retention lets go, goes as ever"
+    believed = prune([newest, older, oldest], policy=policy, now=later, inventoried_at={PRIMARY: later}, **there)
+    assert deleted(believed) == {name for each in (newest, older, oldest) for name in each.resource_ids}
 
 
 def test_the_newest_point_of_a_resource_that_is_gone_says_what_it_costs_and_for_how_long():

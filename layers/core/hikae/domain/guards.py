@@ -117,16 +117,6 @@ def keep_while_the_clock_is_wrong(_: RecoveryPoint, circumstances: Circumstances
         yield f"the clock says {format_time(circumstances.now)}, and a point is of {format_time(latest)}"
 
 
-def keep_while_nobody_vouches_for_the_clock(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
-    """What is given up for its age alone goes only by a clock that another one confirms: it may have jumped ahead."""
-    now, place = circumstances.now, point.tags.identity.place
-    if point.id not in circumstances.retired or circumstances.surroundings.vouches_for(now, place):
-        return
-    published_at = circumstances.surroundings.inventoried_at.get(place)
-    last = f"of {format_time(published_at)}" if published_at else "not known"
-    yield f"past retire_after, but the clock says {format_time(now)}, and the last inventory of {place} is {last}"
-
-
 def keep_while_something_is_unknown(_: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
     """What could not be asked may need anything."""
     yield from circumstances.surroundings.unknown
@@ -160,7 +150,6 @@ def keep_for_its_resources(point: RecoveryPoint, circumstances: Circumstances) -
 
 GUARDS: Final[tuple[Guard, ...]] = (
     keep_while_the_clock_is_wrong,
-    keep_while_nobody_vouches_for_the_clock,
     keep_while_something_is_unknown,
     keep_the_newest,
     keep_until_copied,

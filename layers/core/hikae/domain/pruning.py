@@ -172,9 +172,7 @@ def plan_pruning(
                 whole = (*resources, *point.leftovers)
                 deletions.append(Deletion(verdict=proposal, point=point, resources=whole))
             else:
-                kept.append(
-                    proposal if point.id in retired else _explain(proposal, point, newest, policy_of, surroundings)
-                )
+                kept.append(proposal if point.id in retired else _explain(proposal, point, policy_of, circumstances))
                 for leftover in _judge_leftovers(point, circumstances):
                     if isinstance(leftover, Deletion):
                         deletions.append(leftover)
@@ -203,11 +201,16 @@ def _retired(
         policy = policy_of(point.tags.identity.plan, point.tags.identity.rule)
         if policy is None or not point.is_complete or lineage not in newest:
             continue
-        is_gone = surroundings.is_gone(lineage)
+        is_gone = _is_known_to_be_gone(lineage, surroundings, now)
         if is_given_up(newest[lineage], retire_after=policy.retire_after, is_gone=is_gone, now=now):
             reason = f"{lineage.resource} is gone and its newest point is older than retire_after {policy.retire_after}"
             retired[point.id] = Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
     return retired
+
+
+def _is_known_to_be_gone(lineage: Lineage, surroundings: Surroundings, now: datetime) -> bool:
+    """Whether the resource is gone, and the clock may be believed that says for how long."""
+    return surroundings.is_gone(lineage) and surroundings.vouches_for(now, lineage.place)
 
 
 def _wanted(
@@ -220,8 +223,7 @@ def _wanted(
         policy = policy_of(group.plan, group.rule)
         if policy is None:
             continue
-        is_gone = surroundings.is_gone(Lineage(place=group.place, resource=group.resource))
-        is_gone = is_gone and surroundings.vouches_for(now, group.place)
+        is_gone = _is_known_to_be_gone(Lineage(place=group.place, resource=group.resource), surroundings, now)
         sources = [
             point
             for point in members
@@ -293,21 +295,22 @@ def _judge_remains(
     return Verdict(id=point.id, action=Action.KEEP, reasons=(why,))
 
 
-def _explain(
-    verdict: Verdict,
-    point: RecoveryPoint,
-    newest: Mapping[Lineage, RecoveryPoint],
-    policy_of: PolicyOf,
-    surroundings: Surroundings,
-) -> Verdict:
+def _explain(verdict: Verdict, point: RecoveryPoint, policy_of: PolicyOf, circumstances: Circumstances) -> Verdict:
     """Say beside a kept point what it costs that its resource is gone and nothing will ever supersede it."""
     lineage = lineage_of(point)
-    if newest.get(lineage) != point or not surroundings.is_gone(lineage):
+    if circumstances.newest.get(lineage) != point.id or not circumstances.surroundings.is_gone(lineage):
         return verdict
     policy = policy_of(point.tags.identity.plan, point.tags.identity.rule)
     size = sum(snapshot.size_gib for snapshot in point.snapshots)
     if policy is None or policy.retire_after is None:
         until = "for ever, as its plan has no retire_after"
+    elif is_given_up(point, retire_after=policy.retire_after, is_gone=True, now=circumstances.now):
+        # A clock that has jumped ahead must not give up everything at once.
+        last = circumstances.surroundings.inventoried_at.get(lineage.place)
+        until = (
+            f"although it is past retire_after: the clock says {format_time(circumstances.now)}, and the last "
+            f"inventory of {lineage.place} is {f'of {format_time(last)}' if last else 'not known'}"
+        )
     else:
         until = f"until {format_time(point.source_time + policy.retire_after)}, by its plan's retire_after"
     reason = f"{lineage.resource} is gone; its newest point, of volumes of {size} GiB, is kept {until}"
