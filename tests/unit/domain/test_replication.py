@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -6,10 +7,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hikae.domain import retention
-from hikae.domain.model import Action, ResourceId
-from hikae.domain.replication import CopyPolicy, earliest_sets, group_of, grouped, judge_copies, plan_replication
+from hikae.domain.model import Action, Kind, Place, Region, ResourceId, Verdict
+from hikae.domain.naming import format_time, point_id
+from hikae.domain.replication import (
+    KEY_REMEDY,
+    MAX_ATTEMPTS,
+    RETRY_AFTER_AT_MOST,
+    CopyPolicy,
+    RetryCopy,
+    StartCopy,
+    earliest_sets,
+    explain_failure,
+    group_of,
+    grouped,
+    judge_copies,
+    next_copy,
+    plan_replication,
+)
 from hikae.domain.retention import Policy
-from tests.unit.domain.builders import NOW, PRIMARY, RECOVERY, copy, hours_ago, point
+from tests.unit.domain.builders import (
+    NOW,
+    PRIMARY,
+    RECOVERY,
+    copied,
+    copy,
+    hours_ago,
+    image,
+    point,
+    snapshot,
+    tags_of,
+)
 
 UTC_ZONE = ZoneInfo("UTC")
 HOURLY = {("production", "hourly"): CopyPolicy(retention=Policy(keep_last=3), timezone=UTC_ZONE)}
@@ -62,6 +89,8 @@ def test_of_two_sets_of_one_point_the_earlier_is_copied_once():
     assert wanted([again, first]) == [first]
     assert wanted([again, first], [copy(first)]) == []
     assert wanted([again, first], [copy(again)]) == []
+    for sets in ([again, first], [first, again]):
+        assert earliest_sets(sets) == {first.tags.point: first}
 
 
 def test_copies_that_are_there_use_up_the_counts():
@@ -86,6 +115,17 @@ def test_a_rule_that_this_site_does_not_have_is_skipped_by_name():
     assert [verdict.reasons for verdict in replication.verdicts if verdict.id == foreign.id] == [(reason,)]
 
 
+def test_a_rule_that_this_site_does_not_have_keeps_no_other_from_its_copies():
+    source, foreign = point(NOW), point(NOW, plan="other", rule="weekly")
+    for sources in ([source, foreign], [foreign, source]):
+        replication = plan_replication(sources=sources, copies=[], policies=HOURLY, now=NOW)
+        assert replication.wanted == (source,)
+        assert {verdict.id: verdict.action for verdict in replication.verdicts} == {
+            source.id: Action.COPY,
+            foreign.id: Action.SKIP,
+        }
+
+
 def test_a_rule_that_this_site_does_not_have_says_nothing_about_what_is_copied_or_incomplete():
     there, pending = point(NOW, rule="weekly"), point(hours_ago(1), rule="weekly", state="pending")
     replication = plan_replication(sources=[there, pending], copies=[copy(there)], policies=HOURLY, now=NOW)
@@ -104,10 +144,121 @@ def test_a_copy_is_in_the_group_of_its_source():
     assert copy(source).tags.identity.place == PRIMARY != RECOVERY
 
 
+def test_what_two_primaries_made_for_one_rule_is_judged_apart():
+    elsewhere = Place(account=PRIMARY.account, region=Region("eu-west-1"))
+    here = [point(hours_ago(hours)) for hours in range(4)]
+    there = []
+    for each in here:
+        who = replace(each.tags.identity, place=elsewhere)
+        there.append(replace(each, tags=replace(each.tags, identity=who, point=point_id(who))))
+    assert len(grouped([*here, *there])) == 2
+    assert {each.id for each in wanted([*here, *there])} == {each.id for each in (*here[:3], *there[:3])}
+
+
 def test_a_pending_set_is_never_the_earliest():
     pending = point(hours_ago(2), slot=NOW, state="pending")
     complete = point(NOW, attempt=2)
     assert earliest_sets([pending, complete]) == {complete.tags.point: complete}
+
+
+# --- what is gone -----------------------------------------------------------------------------------------------------
+
+RETIRING = {
+    ("production", "hourly"): CopyPolicy(
+        retention=Policy(keep_last=9), timezone=UTC_ZONE, retire_after=timedelta(hours=2)
+    )
+}
+GONE = {PRIMARY: frozenset({"i-2"})}
+
+
+def test_what_is_gone_and_past_retire_after_is_not_copied_and_says_so():
+    young, old = point(hours_ago(2)), point(hours_ago(2.1))
+    replication = plan_replication(sources=[young, old], copies=[], policies=RETIRING, now=NOW, present=GONE)
+    assert replication.wanted == (young,)
+    assert [verdict for verdict in replication.verdicts if verdict.id != young.id] == [
+        Verdict(id=old.id, action=Action.SKIP, reasons=("i-1 is gone, and it is past retire_after",))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policies", "present"),
+    [
+        pytest.param(HOURLY, GONE, id="nothing was said about it"),
+        pytest.param(RETIRING, {PRIMARY: frozenset({"i-1"})}, id="the resource is there"),
+        pytest.param(RETIRING, {RECOVERY: frozenset()}, id="only another place was asked"),
+        pytest.param(RETIRING, {}, id="nobody was asked"),
+        pytest.param(RETIRING, None, id="nobody can be asked"),
+    ],
+)
+def test_what_is_old_is_copied_otherwise(policies, present):
+    old = point(hours_ago(24 * 365))
+    replication = plan_replication(sources=[old], copies=[], policies=policies, now=NOW, present=present)
+    assert replication.wanted == (old,)
+
+
+# --- one member -------------------------------------------------------------------------------------------------------
+
+SOURCE = tags_of(members=1)
+
+
+def failed_copy(attempt: int, **differences):
+    known = {"state": "error", "started_at": NOW, "state_message": "boom"}
+    return snapshot(f"{attempt}", copied(SOURCE, of="snap-a", attempt=attempt), **known | differences)
+
+
+def failed_image(**differences):
+    known = {"state": "failed", "created_at": NOW, "state_message": "boom"}
+    return image("a", copied(tags_of(kind=Kind.IMAGE), of="ami-s"), **known | differences)
+
+
+def test_a_member_without_a_copy_is_copied_for_the_first_time():
+    assert next_copy([], now=NOW) == StartCopy(attempt=1)
+
+
+@pytest.mark.parametrize("state", ["pending", "completed", "recoverable"])
+def test_a_member_whose_copy_is_there_or_on_its_way_is_left_alone(state):
+    assert next_copy([failed_copy(1), failed_copy(2, state=state)], now=NOW + timedelta(days=9)) is None
+
+
+@pytest.mark.parametrize(
+    ("attempt", "minutes"), [(1, 15), (2, 30), (3, 60), (4, 120)], ids=["first", "second", "third", "fourth"]
+)
+def test_each_failure_waits_twice_as_long_for_the_next_attempt(attempt, minutes):
+    copies = [failed_copy(each) for each in range(1, attempt + 1)]
+    due = NOW + timedelta(minutes=minutes)
+    assert next_copy(copies, now=due - timedelta(seconds=1)) == RetryCopy(
+        reason=f"copy snap-{attempt}, attempt {attempt}, is error: boom; the next attempt is due at {format_time(due)}",
+        at=due,
+    )
+    for order in (copies, copies[::-1]):
+        assert next_copy(order, now=due) == StartCopy(attempt=attempt + 1)
+
+
+def test_the_last_failure_is_the_last():
+    copies = [failed_copy(each) for each in (5, 4)]
+    reason = "copy snap-5, attempt 5, is error: boom; there is no further attempt"
+    assert next_copy(copies, now=NOW + timedelta(days=99)) == RetryCopy(reason=reason, at=None)
+
+
+def test_no_attempt_waits_longer_than_a_day():
+    assert timedelta(minutes=15) * 2**MAX_ATTEMPTS < RETRY_AFTER_AT_MOST == timedelta(days=1)
+
+
+@pytest.mark.parametrize("state", ["failed", "error", "invalid"])
+def test_a_failed_image_is_copied_again_by_the_time_that_ec2_made_it(state):
+    retry = next_copy([failed_image(state=state)], now=NOW)
+    assert retry == RetryCopy(
+        reason=f"copy ami-a, attempt 1, is {state}: boom; the next attempt is due at 2026-11-22T10:15:00Z",
+        at=NOW + timedelta(minutes=15),
+    )
+    assert next_copy([failed_image(created_at=None)], now=NOW) == StartCopy(attempt=2)
+
+
+def test_a_failure_without_a_reason_says_so_and_one_by_its_key_says_what_to_do():
+    silent = next_copy([failed_copy(5, state_message="")], now=NOW)
+    assert silent.reason == "copy snap-5, attempt 5, is error: EC2 gave no reason; there is no further attempt"
+    assert explain_failure("Given key ID is not accessible") == f"Given key ID is not accessible; {KEY_REMEDY}"
+    assert explain_failure("Internal error") == "Internal error"
 
 
 # --- in what order ----------------------------------------------------------------------------------------------------
@@ -189,8 +340,14 @@ def _keep(policy, points):
     return [each for each in points if each.id in kept]
 
 
-@pytest.mark.parametrize("timezone", ["UTC", "Asia/Tokyo", "America/New_York"])
-@pytest.mark.parametrize("start", [datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 10, 31, 3, tzinfo=UTC)], ids=str)
+@pytest.mark.parametrize(
+    ("start", "timezone"),
+    [
+        (datetime(2026, 11, 22, tzinfo=UTC), "UTC"),
+        (datetime(2026, 10, 31, 3, tzinfo=UTC), "Asia/Tokyo"),
+        (datetime(2026, 10, 31, 3, tzinfo=UTC), "America/New_York"),
+    ],
+)
 def test_48_hours_of_the_designs_first_example_make_one_copy_a_slot_and_none_again(start, timezone):
     here = Policy(keep_hourly=24, keep_daily=7)
     zone = ZoneInfo(timezone)
