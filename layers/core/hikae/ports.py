@@ -20,6 +20,8 @@ from hikae.domain.model import (
     Volume,
 )
 from hikae.domain.plan import Plan, Problem
+from hikae.domain.recovery import InstanceType, Made, Subnet
+from hikae.domain.recovery_settings import RecoverySettings
 
 
 class PortError(Exception):
@@ -49,6 +51,10 @@ class Refused(PortError):  # noqa: N818
 
 class NotFound(Refused):
     """What the call is about does not exist (or not yet, or no longer)."""
+
+
+class NoCapacity(Refused):
+    """EC2 has no room for it there, of that type, or by the account's quota: elsewhere or otherwise it may go."""
 
 
 class InUse(Refused):
@@ -293,6 +299,153 @@ class RecentCopies(Protocol):
 
     def forget(self, name: str) -> None:
         """Strike out a copy that EC2 has refused to start."""
+
+
+class Recoverer(Protocol):
+    """Makes at a recovery site what a run needs, and removes it again.
+
+    Every method that makes something raises NoCapacity, Throttled, LimitReached, Refused or Ambiguous. Requests are in
+    EC2's words, as `domain.recovery` builds them.
+    """
+
+    def made(self, *, tag: str, value: str) -> list[Made]:
+        """Every instance, volume and image of the account that carries this tag.
+
+        Raises:
+            Unreachable: EC2 does not answer.
+        """
+
+    def images(self, images: Collection[str]) -> Mapping[str, str]:
+        """The state of each of these images that there is."""
+
+    def find_image(self, name: str) -> Made | None:
+        """The account's own image of this name."""
+
+    def register_image(self, request: Mapping[str, Any]) -> str:
+        """Register an image; its id."""
+
+    def launch(self, request: Mapping[str, Any]) -> str:
+        """Launch one instance; its id. Calls with the same ClientToken make one."""
+
+    def check_launch(self, request: Mapping[str, Any]) -> None:
+        """Let EC2 say whether it would launch this, and launch nothing."""
+
+    def create_volume(self, request: Mapping[str, Any]) -> str:
+        """Make a volume; its id. Calls with the same ClientToken make one."""
+
+    def remove(self, thing: Made) -> None:
+        """Terminate the instance, delete the volume, or deregister the image; an image's snapshots stay.
+
+        Raises:
+            Refused, Throttled, Ambiguous: it is not removed, or nobody knows.
+        """
+
+    def set_source_dest_check(self, instance: str, *, enabled: bool) -> None:
+        """Whether the instance may only send and receive its own traffic."""
+
+    def associate_address(self, instance: str, allocation: str) -> None:
+        """Give the instance an Elastic IP address, unless something else has it."""
+
+    def register_targets(self, instance: str, target_group: str) -> None:
+        """Put the instance into a target group; twice is once."""
+
+
+class Surroundings(Protocol):
+    """What a recovery site's Region offers. Every method raises Unreachable where EC2 does not answer."""
+
+    def subnets(self, subnets: Collection[str]) -> Mapping[str, Subnet]:
+        """Those of these subnets that there are."""
+
+    def security_groups(self, groups: Collection[str]) -> Mapping[str, str]:
+        """The VPC of each of these security groups that there is."""
+
+    def key_pairs(self, names: Collection[str]) -> frozenset[str]:
+        """Those of these key pairs that there are."""
+
+    def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
+        """Those of these instance types that the Region knows."""
+
+    def offered(self, names: Collection[str], zones: Collection[str]) -> frozenset[tuple[str, str]]:
+        """Which of these types are offered in which of these Availability Zones."""
+
+    def is_key_usable(self) -> bool:
+        """Whether the site's key, which every copy is encrypted with, can be used.
+
+        Raises:
+            Refused: nobody may look.
+        """
+
+
+class Prober(Protocol):
+    """Asks recovered instances whether they work."""
+
+    def status(self, instance: str) -> tuple[str, str]:
+        """The instance's and its system's status checks, such as (`ok`, `initializing`)."""
+
+    def console(self, instance: str) -> str:
+        """What the instance has written to its console, as far as EC2 has it."""
+
+    def send_command(self, instance: str, command: str, *, comment: str) -> str:
+        """Run a shell command through SSM; its id. One with this comment that was sent already is taken over.
+
+        Raises:
+            Refused: SSM does not reach the instance (yet).
+        """
+
+    def command_result(self, instance: str, reference: str) -> tuple[str, str]:
+        """A command's status in SSM's words (`InProgress`, `Success`, `Failed`, …) and its output."""
+
+    def connect(self, address: str, kind: str, value: str) -> tuple[bool, str]:
+        """Whether something answers as it should from inside the run's network, and what it said.
+
+        `kind` is `tcp`, `http` or `https`.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A signature over a text, with all that it takes to verify it: base64, the key's ARN, the algorithm's KMS name."""
+
+    value: str
+    algorithm: str
+    key_arn: str
+    public_key: str
+
+
+class Signer(Protocol):
+    """Signs evidence."""
+
+    def sign(self, text: bytes) -> Signature:
+        """The signature of the text's SHA-256 digest.
+
+        Raises:
+            Refused, Unreachable: it cannot be signed.
+        """
+
+
+class Executions(Protocol):
+    """The executions of the recover state machine."""
+
+    def is_running(self, run: str) -> bool:
+        """Whether the run's execution is under way.
+
+        Raises:
+            Unreachable: nobody knows.
+        """
+
+    def start(self, run: str, request: Mapping[str, Any]) -> bool:
+        """Start a run; False where there has been one of that name in the last 90 days."""
+
+
+class SettingsStore(Protocol):
+    """The recovery settings of a site's administrator."""
+
+    def load(self) -> RecoverySettings:
+        """Them; the empty ones where none are stored.
+
+        Raises:
+            Refused: they cannot be read; the text says what is wrong where.
+        """
 
 
 class Status(StrEnum):

@@ -15,11 +15,14 @@ from hikae.domain.document import MAX_BYTES, MAX_NODES, PlanError, Problem, find
 from hikae.domain.model import Consistency, Region, VolumeExclusion
 from hikae.domain.plan_grammar import (
     COPY_KEYS,
+    DEFAULT_PROBE_TIMEOUT,
     DEFAULT_START_WINDOW,
     DEVICE,
     DRILL_KEYS,
     EXCLUSION_KEYS,
+    INSTANCE_TYPE,
     MAX_COUNT,
+    MAX_INSTANCE_TYPES,
     MAX_TAG_KEY,
     MAX_TAG_VALUE,
     NAME,
@@ -27,7 +30,9 @@ from hikae.domain.plan_grammar import (
     PLAN_KEYS,
     PROBE_VALUES,
     PROBES,
+    PROFILES,
     PROTECTIONS,
+    RECOVERY_KEYS,
     REGION,
     RESOURCES,
     RETENTION_KEYS,
@@ -36,6 +41,7 @@ from hikae.domain.plan_grammar import (
     VERSION,
     Keys,
     parse_duration,
+    read_probe_timeout,
     read_retire_after,
     read_schedule,
     read_start_window,
@@ -127,13 +133,16 @@ class Probe:
 class Drill:
     """How recovery is rehearsed: when, which instances together, in which order, and how it is proven.
 
-    `group_by` and `order` are tag keys, empty where none was given.
+    `group_by` and `order` are tag keys, empty where none was given. `probe_timeout` counts from the first probe;
+    `own_profile` lets what is drilled run under the instance's own profile instead of the drill's.
     """
 
     schedule: str
     group_by: str = ""
     order: str = ""
     probes: tuple[Probe, ...] = ()
+    probe_timeout: timedelta = DEFAULT_PROBE_TIMEOUT
+    own_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +150,7 @@ class Plan:
     """A document of the user's: selection, rules and drill.
 
     `retire_after` is how old the newest point of a resource that is gone may grow before it is released; None: it is
-    kept for ever.
+    kept for ever. `recovery_types` are the instance types to recover on where the instance's own has no room.
     """
 
     name: str
@@ -150,6 +159,7 @@ class Plan:
     rules: tuple[Rule, ...]
     retire_after: timedelta | None = None
     drill: Drill | None = None
+    recovery_types: tuple[str, ...] = ()
 
     def rule(self, name: str) -> Rule | None:
         """The rule of this name."""
@@ -213,10 +223,17 @@ class _Reader:
         rules = self._rules(top["rules"], "rules") if top.get("rules") is not None else ()
         retire_after = self._convert(top, "retire_after", "", read_retire_after)
         drill = self._drill(top["drill"], "drill") if "drill" in top else None
+        types = self._recovery(top["recovery"], "recovery") if "recovery" in top else ()
         if self.problems or not (name and timezone and selection and rules):
             return None
         return Plan(
-            name=name, timezone=timezone, selection=selection, rules=rules, retire_after=retire_after, drill=drill
+            name=name,
+            timezone=timezone,
+            selection=selection,
+            rules=rules,
+            retire_after=retire_after,
+            drill=drill,
+            recovery_types=types,
         )
 
     # --- what is protected --------------------------------------------------------------------------------------------
@@ -411,6 +428,23 @@ class _Reader:
             return None
         return Policy(**rules)
 
+    # --- recovery -----------------------------------------------------------------------------------------------------
+
+    def _recovery(self, value: Any, path: str) -> tuple[str, ...]:
+        section = self._mapping(value, path, RECOVERY_KEYS)
+        types = section.get("instance_types") if section else None
+        if types is None:
+            return ()
+        if (
+            not isinstance(types, list)
+            or not 1 <= len(types) <= MAX_INSTANCE_TYPES
+            or any(not isinstance(each, str) or not INSTANCE_TYPE.fullmatch(each) for each in types)
+        ):
+            message = f"is {shown(types)}; a list of 1 to {MAX_INSTANCE_TYPES} types, such as [m6i.large, m5.large]"
+            self.refuse(f"{path}.instance_types", message)
+            return ()
+        return tuple(types)
+
     # --- drill --------------------------------------------------------------------------------------------------------
 
     def _drill(self, value: Any, path: str) -> Drill | None:
@@ -421,6 +455,8 @@ class _Reader:
         if not isinstance(probes, list) or ("probes" in section and not probes):
             self.refuse(f"{path}.probes", f"is {shown(probes)}; a list, such as [status-checks, {{tcp: 443}}]")
             probes = []
+        if section.get("instance_profile", "drill") not in PROFILES:
+            self.refuse(f"{path}.instance_profile", f"is {shown(section['instance_profile'])}; drill or own")
         return Drill(
             schedule=self._convert(section, "schedule", path, read_schedule) or "",
             group_by=self._convert(section, "group_by", path, read_tag_key) or "",
@@ -428,6 +464,8 @@ class _Reader:
             probes=tuple(
                 probe for number, each in enumerate(probes) if (probe := self._probe(each, f"{path}.probes[{number}]"))
             ),
+            probe_timeout=self._convert(section, "probe_timeout", path, read_probe_timeout) or DEFAULT_PROBE_TIMEOUT,
+            own_profile=section.get("instance_profile") == "own",
         )
 
     def _probe(self, value: Any, path: str) -> Probe | None:

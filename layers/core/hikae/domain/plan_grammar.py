@@ -46,6 +46,11 @@ ALIASES: Final = {
     "@annually": "0 0 1 1 *",
 }
 """The names that cron has for schedules, but for `@reboot`: nothing here boots."""
+INSTANCE_TYPE: Final = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
+MAX_INSTANCE_TYPES: Final = 20
+PROFILES: Final = ("drill", "own")
+DEFAULT_PROBE_TIMEOUT: Final = timedelta(minutes=15)
+MAX_PROBE_TIMEOUT: Final = timedelta(hours=4)
 PROBES: Final = ("status-checks", "tcp", "http", "https", "ssm", "console")
 
 
@@ -64,7 +69,7 @@ class Keys:
 
 
 PLAN_KEYS: Final = Keys(
-    required=("version", "plan", "timezone", "selection", "rules"), optional=("retire_after", "drill")
+    required=("version", "plan", "timezone", "selection", "rules"), optional=("retire_after", "recovery", "drill")
 )
 SELECTION_KEYS: Final = Keys(required=("resources", "tags"), optional=("exclude_tags",))
 RULE_KEYS: Final = Keys(
@@ -78,7 +83,10 @@ COPY_KEYS: Final = Keys(
 )
 RETENTION_KEYS: Final = Keys(optional=tuple(each.name for each in fields(Policy)))
 OBJECTIVE_KEYS: Final = Keys(optional=("rpo", "rto"))
-DRILL_KEYS: Final = Keys(required=("schedule",), optional=("group_by", "order", "probes"))
+RECOVERY_KEYS: Final = Keys(required=("instance_types",))
+DRILL_KEYS: Final = Keys(
+    required=("schedule",), optional=("group_by", "order", "probes", "probe_timeout", "instance_profile")
+)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -152,6 +160,18 @@ def read_retire_after(text: str) -> timedelta:
     if age < MIN_RETIRE_AFTER:
         raise ValueError(f"is shorter than {MIN_RETIRE_AFTER.days}d; 90d is usual, and without it nothing is released")
     return age
+
+
+def read_probe_timeout(text: str) -> timedelta:
+    """Read how long a drill waits for its probes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    timeout = parse_duration(text)
+    if timeout > MAX_PROBE_TIMEOUT:
+        raise ValueError("is longer than 4h; 15m is usual")
+    return timeout
 
 
 def read_tag_key(text: str) -> str:

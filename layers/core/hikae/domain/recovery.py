@@ -1,0 +1,581 @@
+"""Deciding about a recovery: which points, in which order, launched how, and what may be torn down.
+
+Requests to EC2 are built here in EC2's own words (RunInstances, RegisterImage), so that they can be judged without it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from hikae.domain.manifest import Manifest, ManifestInstance, ManifestVolume
+from hikae.domain.model import Kind, RecoveryPoint
+from hikae.domain.naming import (
+    MAX_TAGS,
+    RECOVERED_FROM,
+    RECOVERED_RESOURCE,
+    manifest_key,
+    recovery_image_name,
+    recovery_token,
+    run_tag,
+    user_tags,
+)
+from hikae.domain.recovery_settings import InstanceSettings, RecoverySettings
+from hikae.domain.runs import Member, Mode, Request, Run, Rung
+
+MAX_FALLBACKS: Final = 3
+"""How many points of one resource a run tries after the newest."""
+
+CAPACITY_CODES: Final = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientCapacity",
+        "InsufficientFreeAddressesInSubnet",
+        "InstanceLimitExceeded",
+        "Unsupported",
+        "VcpuLimitExceeded",
+    }
+)
+"""Why a launch may work elsewhere or with another type: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html."""
+
+_PROVISIONED: Final = frozenset({"gp3", "io1", "io2"})
+"""Volume types whose IOPS are asked for; of the others EC2 reports a number that cannot be."""
+
+
+# --- which points -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The points of a run, and the resources that have none with the reason."""
+
+    points: Mapping[str, RecoveryPoint]
+    missing: Mapping[str, str]
+
+
+def choose_points(
+    points: Iterable[RecoveryPoint], resources: Iterable[str], request: Request, *, rejected: Mapping[str, str]
+) -> Chosen:
+    """For each resource its newest complete point, of those that the request allows and no step has rejected.
+
+    `rejected` holds, by a set's id, why it cannot be used.
+    """
+    of_resource: dict[str, list[RecoveryPoint]] = {}
+    for point in points:
+        of_resource.setdefault(point.tags.identity.resource, []).append(point)
+    chosen: dict[str, RecoveryPoint] = {}
+    missing: dict[str, str] = {}
+    for resource in resources:
+        found = of_resource.get(resource, [])
+        wanted = [point for point in found if _is_asked_for(point, request)]
+        usable = [point for point in wanted if point.is_complete and point.id not in rejected]
+        if usable:
+            chosen[resource] = max(usable, key=lambda point: (point.source_time, point.id))
+        else:
+            missing[resource] = _why_none(found, wanted, request, rejected)
+    return Chosen(points=chosen, missing=missing)
+
+
+def _is_asked_for(point: RecoveryPoint, request: Request) -> bool:
+    if request.point:
+        return point.tags.point == request.point
+    return request.before is None or point.source_time <= request.before
+
+
+def _why_none(
+    found: Sequence[RecoveryPoint], wanted: Sequence[RecoveryPoint], request: Request, rejected: Mapping[str, str]
+) -> str:
+    if not found:
+        return "there is no recovery point of it here"
+    if not wanted:
+        return f"none of its {len(found)} points here is {request.point or f'as old as {request.before}'}"
+    newest = max(wanted, key=lambda point: point.source_time)
+    why = rejected.get(newest.id) or newest.reason or f"it is {newest.state}"
+    return f"none of its {len(wanted)} points can be used; the newest, {newest.tags.point}: {why}"
+
+
+def tags_of_point(point: RecoveryPoint) -> dict[str, str]:
+    """The resource's own tags, as far as the point's snapshots or image carry them."""
+    carrier = point.image or point.snapshots[0]
+    return user_tags(carrier.tags)
+
+
+def list_groups(points: Iterable[RecoveryPoint], *, plan: str, group_by: str) -> dict[str, list[str]]:
+    """The resources of a plan that are recovered together, by the value of their tag; without a tag, all together.
+
+    A resource is in the group that its newest complete point says; one without the tag is in the group "".
+    """
+    newest: dict[str, RecoveryPoint] = {}
+    for point in points:
+        identity = point.tags.identity
+        if identity.plan == plan and point.is_complete:
+            known = newest.get(identity.resource)
+            if known is None or point.source_time > known.source_time:
+                newest[identity.resource] = point
+    groups: dict[str, list[str]] = {}
+    for resource in sorted(newest):
+        value = tags_of_point(newest[resource]).get(group_by, "") if group_by else ""
+        groups.setdefault(value, []).append(resource)
+    return groups
+
+
+def order_batches(orders: Mapping[str, str]) -> dict[str, int]:
+    """The batch of each resource by the value of its order tag: equal values start together, none last.
+
+    Numbers go by their size and before other text.
+    """
+    ranked = sorted({_rank(value) for value in orders.values()})
+    return {resource: ranked.index(_rank(value)) for resource, value in orders.items()}
+
+
+def _rank(value: str) -> tuple[int, int, str]:
+    if not value:
+        return 2, 0, ""
+    return (0, int(value), "") if value.isdecimal() and value.isascii() else (1, 0, value)
+
+
+def member_of(point: RecoveryPoint, *, order: str, batch: int, attempt: int = 1) -> Member:
+    """A member that recovers this point."""
+    identity = point.tags.identity
+    return Member(
+        resource=identity.resource,
+        kind=point.tags.kind,
+        point=point.tags.point,
+        set_id=point.id,
+        source_time=point.source_time,
+        manifest=manifest_key(point.tags),
+        account=identity.place.account,
+        region=identity.place.region,
+        # A copy's own volume id is arbitrary: what it is a snapshot of is in its tag.
+        snapshots={snapshot.tags.get("hikae:volume") or snapshot.volume_id: snapshot.id for snapshot in point.snapshots}
+        if point.tags.kind is not Kind.IMAGE
+        else {},
+        image=point.image.id if point.image else "",
+        attempt=attempt,
+        order=order,
+        batch=batch,
+    )
+
+
+def check_point(member: Member, manifest: Manifest) -> str:
+    """Why the point cannot rebuild its resource, empty where it can."""
+    volumes = manifest.protected_volumes
+    lacking = [volume.id for volume in volumes if member.kind is not Kind.IMAGE and volume.id not in member.snapshots]
+    if lacking:
+        return f"it has no snapshot of {', '.join(lacking)}"
+    if manifest.instance and all(volume.device != manifest.instance.root_device for volume in volumes):
+        return f"its root volume at {manifest.instance.root_device} was left out, and without it nothing boots"
+    return ""
+
+
+# --- launched how -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """A subnet here, with its free addresses."""
+
+    id: str
+    zone: str
+    vpc: str
+    cidr: str
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """What EC2 says of an instance type, as far as it decides about booting."""
+
+    name: str
+    architectures: frozenset[str]
+    boot_modes: frozenset[str]
+    virtualization: frozenset[str]
+    ena: str
+    nvme: str
+    has_instance_store: bool
+    has_tpm: bool
+    vcpus: int
+    most_volumes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where and as what a member is launched: subnets in order of preference, all else once."""
+
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    key_name: str = ""
+    profile: str = ""
+    private_ip: str = ""
+    own: InstanceSettings = field(default_factory=InstanceSettings)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillNetwork:
+    """The isolated network of a site's drills, and the profile of what runs there."""
+
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    profile: str = ""
+
+
+def drill_target(instance: ManifestInstance, network: DrillNetwork, *, own_profile: bool) -> Target:
+    """Where a drill launches: its own network, no key, the drill's profile unless the plan asks for the instance's."""
+    problems = []
+    if not network.subnets or not network.security_groups:
+        problems.append("this site has no drill network; deploy it with one, or set DrillSubnetIds")
+    return Target(
+        subnets=network.subnets,
+        security_groups=network.security_groups,
+        profile=_profile_name(instance) if own_profile else network.profile,
+        problems=tuple(problems),
+    )
+
+
+def restore_target(resource: str, instance: ManifestInstance, settings: RecoverySettings) -> Target:
+    """Where a restore launches, by the site's settings; what they do not answer is a problem with its remedy."""
+    own = settings.instances.get(resource, InstanceSettings())
+    problems = []
+    subnet = str(instance.described.get("SubnetId", ""))
+    mapped = own.subnet or settings.subnets.get(subnet, "")
+    subnets = tuple(dict.fromkeys([*([mapped] if mapped else []), *settings.default_subnets]))
+    if not subnets:
+        problems.append(f"no subnet stands for {subnet}; name it under subnets or default_subnets")
+    groups: list[str] = []
+    for group in instance.security_groups:
+        if group in settings.security_groups:
+            groups.append(settings.security_groups[group])
+        elif not settings.default_security_groups:
+            problems.append(f"no security group stands for {group}; name it under security_groups")
+    groups = list(dict.fromkeys([*groups, *([] if groups else settings.default_security_groups)]))
+    if not groups and not problems:
+        problems.append("no security group; name one under default_security_groups")
+    key, profile = str(instance.described.get("KeyName", "")), _profile_name(instance)
+    return Target(
+        subnets=subnets,
+        security_groups=tuple(groups),
+        key_name=settings.key_pairs.get(key, key),
+        profile=settings.instance_profiles.get(profile, profile),
+        private_ip=own.private_ip or str(instance.described.get("PrivateIpAddress", "")),
+        own=own,
+        problems=tuple(problems),
+    )
+
+
+def _profile_name(instance: ManifestInstance) -> str:
+    return str(instance.described.get("IamInstanceProfile", {}).get("Arn", "")).rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """The ways to launch a member, the best first, and the types that are not among them with the reason."""
+
+    rungs: tuple[Rung, ...]
+    refusals: tuple[str, ...]
+
+
+def build_ladder(
+    manifest: Manifest,
+    *,
+    subnets: Sequence[Subnet],
+    fallback_types: Sequence[str],
+    types: Mapping[str, InstanceType],
+    offered: Collection[tuple[str, str]],
+) -> Ladder:
+    """The instance's own type in every subnet's zone, then each type of the plan's list that can boot the image.
+
+    `offered` holds (type, zone). A type that EC2 does not know here is refused, as is one that the image cannot boot.
+    """
+    instance = manifest.instance
+    assert instance is not None, "only an instance is launched"
+    rungs: list[Rung] = []
+    refusals: list[str] = []
+    for name in dict.fromkeys([instance.type, *fallback_types]):
+        known = types.get(name)
+        reason = "it does not exist in this Region" if known is None else ""
+        if known is not None and name != instance.type:
+            reason = why_it_cannot_boot(manifest, known, source=types.get(instance.type))
+        places = [subnet for subnet in subnets if (name, subnet.zone) in offered]
+        if not reason and not places:
+            reason = f"it is not offered in {', '.join(sorted({subnet.zone for subnet in subnets})) or 'any zone'}"
+        if reason:
+            refusals.append(f"{name}: {reason}")
+        else:
+            rungs.extend(Rung(type=name, subnet=subnet.id, zone=subnet.zone) for subnet in places)
+    return Ladder(rungs=tuple(rungs), refusals=tuple(refusals))
+
+
+def why_it_cannot_boot(manifest: Manifest, candidate: InstanceType, *, source: InstanceType | None) -> str:
+    """Why the image of the instance would not start, or not as it was, on another type; empty where it would.
+
+    An image's drivers are not to be seen from outside: what the source's type needed is there, anything else is not
+    taken for granted. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resize-limitations.html
+    """
+    instance = manifest.instance
+    assert instance is not None, "only an instance is launched"
+    described, image = instance.described, instance.image
+    boot_mode = _boot_mode(instance)
+    has_ena = _flag(described, image, "EnaSupport")
+    checks = (
+        (instance.architecture in candidate.architectures, f"it is not {instance.architecture}"),
+        (
+            _can_boot(boot_mode, candidate, instance.architecture),
+            f"it does not boot in mode {boot_mode or 'legacy-bios'}",
+        ),
+        (
+            _virtualization(instance) in candidate.virtualization,
+            f"it has no {_virtualization(instance)} virtualization",
+        ),
+        (candidate.ena != "required" or has_ena, "it requires ENA, which the image does not have"),
+        (
+            candidate.nvme != "required" or (source is not None and source.nvme != "unsupported"),
+            "its volumes are NVMe, for which the image is not known to have a driver",
+        ),
+        (
+            source is None or not source.has_instance_store or candidate.has_instance_store,
+            "it has no instance store, and the instance had one",
+        ),
+        (image.get("TpmSupport") != "v2.0" or candidate.has_tpm, "it has no NitroTPM, which the image asks for"),
+        (
+            candidate.most_volumes is None or len(manifest.protected_volumes) < candidate.most_volumes,
+            f"it takes {candidate.most_volumes} attachments at most",
+        ),
+    )
+    return next((reason for is_fine, reason in checks if not is_fine), "")
+
+
+def _can_boot(mode: str, candidate: InstanceType, architecture: str) -> bool:
+    if mode == "uefi-preferred":
+        return bool(candidate.boot_modes & {"uefi", "legacy-bios"})
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-boot.html: without the parameter, the type's default.
+    default = "uefi" if architecture.startswith("arm64") else "legacy-bios"
+    return (mode or default) in candidate.boot_modes
+
+
+def _boot_mode(instance: ManifestInstance) -> str:
+    return str(instance.image.get("BootMode") or instance.described.get("BootMode") or "")
+
+
+def _virtualization(instance: ManifestInstance) -> str:
+    return str(instance.described.get("VirtualizationType") or instance.image.get("VirtualizationType") or "hvm")
+
+
+def _flag(described: Mapping[str, Any], image: Mapping[str, Any], key: str) -> bool:
+    return described.get(key) is True or image.get(key) is True
+
+
+def image_registration(member: Member, manifest: Manifest, run: Run, *, installation: str) -> dict[str, Any]:
+    """RegisterImage's request for a snapshot set. Its own defaults are those of 2008 (i386, paravirtual, no ENA)."""
+    instance = manifest.instance
+    assert instance is not None, "a detached volume needs no image"
+    request: dict[str, Any] = {
+        "Name": recovery_image_name(
+            installation=installation, run=run.name, resource=member.resource, attempt=member.attempt
+        ),
+        "Description": f"hikae {run.request.mode} {run.name} of {member.resource}",
+        "Architecture": instance.architecture,
+        "RootDeviceName": instance.root_device,
+        "VirtualizationType": _virtualization(instance),
+        "EnaSupport": _flag(instance.described, instance.image, "EnaSupport"),
+        "BlockDeviceMappings": [
+            {"DeviceName": volume.device, "Ebs": {"SnapshotId": member.snapshots[volume.id], **_performance(volume)}}
+            for volume in manifest.protected_volumes
+        ],
+        "TagSpecifications": [{"ResourceType": "image", "Tags": _tag_list(_own_tags(member, run, installation))}],
+    }
+    optional = {
+        "BootMode": _boot_mode(instance),
+        "TpmSupport": instance.image.get("TpmSupport"),
+        "ImdsSupport": instance.image.get("ImdsSupport"),
+        "SriovNetSupport": instance.image.get("SriovNetSupport"),
+    }
+    return request | {key: value for key, value in optional.items() if value}
+
+
+def launch_request(  # noqa: PLR0913 - what a launch is made of
+    member: Member, manifest: Manifest, run: Run, target: Target, *, rung: Rung, with_ip: bool, installation: str
+) -> dict[str, Any]:
+    """RunInstances' request for one member on one rung, with its ClientToken.
+
+    `UserData` is base64 as the manifest has it. A drill's volumes all go with their instance.
+    """
+    instance = manifest.instance
+    assert instance is not None, "only an instance is launched"
+    is_drill = run.request.mode is Mode.DRILL
+    own = _own_tags(member, run, installation)
+    described = instance.described
+    request: dict[str, Any] = {
+        "ImageId": member.registered or member.image,
+        "InstanceType": rung.type,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "SubnetId": rung.subnet,
+        "SecurityGroupIds": list(target.security_groups),
+        "EbsOptimized": described.get("EbsOptimized") is True,
+        "Monitoring": {"Enabled": described.get("Monitoring", {}).get("State") in ("enabled", "pending")},
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": volume.device,
+                "Ebs": {**_performance(volume), "DeleteOnTermination": is_drill or volume.delete_on_termination},
+            }
+            for volume in manifest.protected_volumes
+        ],
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": _tag_list(_instance_tags(member, manifest, run, installation))},
+            {"ResourceType": "volume", "Tags": _tag_list(own)},
+        ],
+        "ClientToken": recovery_token(
+            installation, run.name, member.resource, member.attempt, rung.type, rung.subnet, int(with_ip)
+        ),
+    }
+    metadata = {key: value for key, value in described.get("MetadataOptions", {}).items() if key != "State"}
+    enclave = described.get("EnclaveOptions", {}).get("Enabled") is True
+    hibernation = described.get("HibernationOptions", {}).get("Configured") is True
+    tenancy = described.get("Placement", {}).get("Tenancy", "default")
+    optional: Mapping[str, Any] = {
+        "MetadataOptions": metadata,
+        "UserData": instance.user_data,
+        "KeyName": target.key_name,
+        "IamInstanceProfile": {"Name": target.profile} if target.profile else None,
+        "PrivateIpAddress": target.private_ip if with_ip else None,
+        "EnclaveOptions": {"Enabled": True} if enclave else None,
+        "HibernationOptions": {"Configured": True} if hibernation else None,
+        "Placement": {"Tenancy": tenancy} if tenancy == "dedicated" else None,
+        "MaintenanceOptions": described.get("MaintenanceOptions"),
+        "PrivateDnsNameOptions": None if is_drill else described.get("PrivateDnsNameOptions"),
+    }
+    return request | {key: value for key, value in optional.items() if value}
+
+
+def volume_request(member: Member, manifest: Manifest, run: Run, *, zone: str, installation: str) -> dict[str, Any]:
+    """CreateVolume's request for a detached volume, with its ClientToken."""
+    [volume] = manifest.volumes
+    tags = _own_tags(member, run, installation)
+    if run.request.mode is Mode.RESTORE:
+        tags = _fill(tags, volume.tags)
+    performance = _performance(volume)
+    return {
+        "AvailabilityZone": zone,
+        "SnapshotId": member.snapshots[volume.id],
+        "Size": performance.pop("VolumeSize"),
+        **performance,
+        "TagSpecifications": [{"ResourceType": "volume", "Tags": _tag_list(tags)}],
+        "ClientToken": recovery_token(installation, run.name, member.resource, member.attempt, zone),
+    }
+
+
+def can_have_ip(address: str, subnet: Subnet) -> bool:
+    """Whether a private address lies in the subnet, apart from the five that AWS keeps for itself.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+    """
+    try:
+        network, wanted = ip_network(subnet.cidr), ip_address(address)
+    except ValueError:
+        return False
+    position = int(wanted) - int(network.network_address)
+    return wanted in network and 4 <= position < network.num_addresses - 1  # noqa: PLR2004 - the first four, the last
+
+
+def _performance(volume: ManifestVolume) -> dict[str, Any]:
+    ebs: dict[str, Any] = {"VolumeSize": volume.size, "VolumeType": volume.type}
+    if volume.iops and volume.type in _PROVISIONED:
+        ebs["Iops"] = volume.iops
+    if volume.throughput and volume.type == "gp3":
+        ebs["Throughput"] = volume.throughput
+    return ebs
+
+
+def _own_tags(member: Member, run: Run, installation: str) -> dict[str, str]:
+    return {
+        run.request.mode.tag: run_tag(installation=installation, run=run.name),
+        RECOVERED_FROM: member.point,
+        RECOVERED_RESOURCE: member.resource,
+    }
+
+
+def _instance_tags(member: Member, manifest: Manifest, run: Run, installation: str) -> dict[str, str]:
+    """A restore's instance carries its own tags, a drill's none: other tools act by tags, and would act on it."""
+    assert manifest.instance is not None, "only an instance is launched"
+    own = _own_tags(member, run, installation)
+    if run.request.mode is Mode.DRILL:
+        return {**own, "Name": f"hikae drill of {member.resource}"}
+    return _fill(own, manifest.instance.tags)
+
+
+def _fill(own: dict[str, str], carried: Mapping[str, str]) -> dict[str, str]:
+    return own | dict(list(user_tags(carried).items())[: MAX_TAGS - len(own)])
+
+
+def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+# --- torn down --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Something that a run made, as EC2 shows it: an instance, a volume or an image. Absent facts are empty."""
+
+    id: str
+    kind: str
+    state: str
+    tags: Mapping[str, str]
+    reason: str = ""
+    type: str = ""
+    subnet: str = ""
+    zone: str = ""
+    private_ip: str = ""
+    image: str = ""
+    attached_to: str = ""
+
+    @property
+    def resource(self) -> str:
+        """What it stands for."""
+        return self.tags.get(RECOVERED_RESOURCE, "")
+
+
+GONE: Final = frozenset({"terminated", "deleted", "deregistered"})
+_GOING: Final = frozenset({"shutting-down", "deleting"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teardown:
+    """What is to be removed now, what is on its way out, and what stays with the reason."""
+
+    remove: tuple[Made, ...]
+    going: tuple[Made, ...]
+    kept: tuple[str, ...]
+
+
+def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation: str) -> Teardown:
+    """What may be removed at the end of a run: only what carries the run's own tag and says what it stands for.
+
+    A drill leaves nothing. A restore leaves everything but the images that it registered for launching. A volume goes
+    with its instance, and by itself only once nothing has it attached.
+    """
+    wanted = run_tag(installation=installation, run=run)
+    remove, going, kept = [], [], []
+    for each in sorted(made, key=lambda one: (_ORDER.index(one.kind), one.id)):
+        if each.state in GONE:
+            continue
+        if each.tags.get(mode.tag) != wanted or RECOVERED_FROM not in each.tags or not each.resource:
+            kept.append(f"{each.id}: its tags do not say that {wanted} made it")
+        elif mode is Mode.RESTORE and each.kind != "image":
+            continue
+        elif each.state in _GOING or (each.kind == "volume" and each.attached_to):
+            going.append(each)
+        else:
+            remove.append(each)
+    return Teardown(remove=tuple(remove), going=tuple(going), kept=tuple(kept))
+
+
+_ORDER: Final = ("instance", "volume", "image")
+
+
+def reject(run: Run, member: Member, reason: str) -> Run:
+    """The run with the member's point rejected, so that the next selection takes an older one."""
+    return replace(run, rejected={**run.rejected, member.set_id: reason})
