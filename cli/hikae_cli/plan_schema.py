@@ -17,7 +17,9 @@ from hikae.domain.plan_grammar import (
     DRILL_KEYS,
     DURATION,
     EXCLUSION_KEYS,
+    INSTANCE_TYPE,
     MAX_COUNT,
+    MAX_INSTANCE_TYPES,
     MAX_PORT,
     MAX_TAG_KEY,
     MAX_TAG_VALUE,
@@ -25,7 +27,9 @@ from hikae.domain.plan_grammar import (
     OBJECTIVE_KEYS,
     PLAN_KEYS,
     PROBES,
+    PROFILES,
     PROTECTIONS,
+    RECOVERY_KEYS,
     REGION,
     RESOURCES,
     RETENTION_KEYS,
@@ -70,6 +74,7 @@ def plan_schema() -> Schema:
                 "retire_after": _duration(
                     "How old the newest point of a resource that is gone may grow before it is released; at least 1d."
                 ),
+                "recovery": _recovery(),
                 "drill": _drill(),
             },
         ),
@@ -204,6 +209,17 @@ def _retention(description: str) -> Schema:
     return _mapping(RETENTION_KEYS, description, properties) | {"minProperties": 1}
 
 
+def _recovery() -> Schema:
+    types = {
+        "description": "Where an instance's own type has no room: the types to try instead, in this order.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_INSTANCE_TYPES,
+        "items": {"type": "string", "pattern": _whole(INSTANCE_TYPE.pattern)},
+    }
+    return _mapping(RECOVERY_KEYS, "How instances are recovered.", {"instance_types": types})
+
+
 def _drill() -> Schema:
     return _mapping(
         DRILL_KEYS,
@@ -217,6 +233,11 @@ def _drill() -> Schema:
                 "type": "array",
                 "minItems": 1,
                 "items": {"anyOf": [{"const": PROBES[0]}, *map(_probe, PROBES[1:])]},
+            },
+            "probe_timeout": _duration("How long the probes may take; at most 4h."),
+            "instance_profile": {
+                "description": "Which instance profile the drill's instances get: drill, or their own.",
+                "enum": list(PROFILES),
             },
         },
     )

@@ -546,8 +546,10 @@ def test_an_unknown_key_is_named_together_with_the_known_ones():
         (
             3,
             "description",
-            "is not a key of a plan here; the keys are version, plan, timezone, selection, rules, retire_after, recovery,"
-            " drill",
+            (
+                "is not a key of a plan here; the keys are version, plan, timezone, selection, rules, retire_after, "
+                "recovery, drill"
+            ),
         )
     ]
 
