@@ -81,20 +81,18 @@ def test_the_two_commands_are_in_the_readme() -> None:
     assert {"make demo", "make test"} <= {line.split("  ")[0] for line in commands()}
 
 
-def test_every_use_of_the_command_is_one_that_it_understands() -> None:
-    used = [shlex.split(line) for line in commands() if "hikae plan" in line]
-    assert used
+def test_every_use_of_the_command_is_one_that_it_understands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [shlex.split(line.split(" > ")[0]) for line in commands() if re.search(r"\bhikae (plan|retention) ", line)]
+    assert len(used) > 8
+    every = every_command()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "production.yaml").touch()  # what a command before it writes
     for words in used:
-        arguments = words[words.index("plan") :]
-        assert isinstance(main, click.Group)
-        group = main.commands["plan"]
-        assert isinstance(group, click.Group)
-        command = group.commands[arguments[1]]
+        start = next(number for number, word in enumerate(words) if word in {"plan", "retention"})
+        name, arguments = " ".join(words[start : start + 2]), words[start + 2 :]
         # Options and files are read, nothing is done.
-        context = command.make_context(
-            arguments[1], [str(ROOT / word) if "/" in word else word for word in arguments[2:]]
-        )
-        assert context.params.get("files") or context.params.get("file")
+        context = every[name].make_context(name, [str(ROOT / word) if "/" in word else word for word in arguments])
+        assert context.params is not None
 
 
 def test_every_use_of_prune_is_one_that_it_understands() -> None:
@@ -117,13 +115,28 @@ def test_every_option_of_looking_ahead_is_documented(words: tuple[str, ...]) -> 
     assert not {option for option in options - {"--region", "--installation"} if option not in guide}
 
 
-def test_every_option_of_applying_is_documented() -> None:
+def every_command() -> dict[str, click.Command]:
+    """The commands by what is typed for them: `plan validate`."""
     assert isinstance(main, click.Group)
-    group = main.commands["plan"]
-    assert isinstance(group, click.Group)
-    options = {name for option in group.commands["apply"].params for name in option.opts if name.startswith("--")}
-    guide = (ROOT / "docs/guide/plans.md").read_text()
-    assert not {option for option in options if f"`{option}" not in guide}
+    return {
+        f"{group_name} {name}": command
+        for group_name, group in main.commands.items()
+        if isinstance(group, click.Group)
+        for name, command in group.commands.items()
+    }
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for option in command.params for name in option.opts if name.startswith("--")}
+
+
+def test_every_command_is_in_the_reference_with_all_its_options_and_no_other() -> None:
+    sections = re.split(r"^## `hikae (.+)`$", (ROOT / "docs/reference/cli.md").read_text(), flags=re.MULTILINE)[1:]
+    documented = dict(zip(sections[::2], sections[1::2], strict=True))
+    every = every_command()
+    assert set(documented) == set(every)
+    for name, text in documented.items():
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) == options_of(every[name]), name
 
 
 def test_every_function_that_is_invoked_and_every_event_file_exists() -> None:
