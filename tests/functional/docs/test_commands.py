@@ -193,3 +193,9 @@ def headings(path: Path) -> set[str]:
 
 def test_no_document_names_a_path_of_somebodys_machine() -> None:
     assert not mentions(r"(?:^|[\s`(\"])(/(?:home|root|tmp|work|Users|opt)/\S*)")
+
+
+def test_the_schedule_that_the_guide_shows_is_what_the_command_prints() -> None:
+    printed = (ROOT / "tests/functional/cli/snapshots/plan-schedule-spring.txt").read_text()
+    (shown,) = [block.text for block in blocks("") if block.text.startswith("rule nightly")]
+    assert shown in printed

@@ -610,7 +610,7 @@ def test_a_long_text_is_not_repeated_whole_in_what_is_said_of_it():
 
 
 def test_keys_within_keys_do_not_make_paths_without_end():
-    nested = f"a: &a {'x' * 20_000}\nb: " + "{? *a : " * 100 + "1" + "}" * 100
+    nested = f"a: &a {'x' * 20_000}\nb: " + "{? *a : " * 100 + "{1: x}" + "}" * 100
     assert all(len(path) < 100 for _, path, _ in problems(nested))
 
 
