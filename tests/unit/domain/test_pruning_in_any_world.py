@@ -37,7 +37,20 @@ RESOURCES = [ResourceId("i-1"), ResourceId("vol-1")]
 AHEAD = timedelta(days=3650)
 ODD = [
     *("no plan", "clock behind", "clock ahead", "cap", "again", "no manifests", "half", "twice", "no image"),
-    *("image state", "protection", "state", "archive", "hold", "unheard", "unreachable", "gone", "reference", "lock"),
+    *(
+        "image state",
+        "protection",
+        "state",
+        "archive",
+        "hold",
+        "hold",
+        "twice",
+        "unheard",
+        "unreachable",
+        "gone",
+        "reference",
+        "lock",
+    ),
     *("drill", "nobody asked", "no inventory", "later", "bin", "unknown", "not copied", "not copied", "not copied"),
 ]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hikae.domain.model import Action
-from hikae.domain.retention import KEEP_ALL, Policy, Span, decide
+from hikae.domain.retention import KEEP_ALL, Policy, Span, decide, would_keep
 from tests.unit.domain.builders import At
 
 ZONE = ZoneInfo("UTC")
@@ -453,3 +453,27 @@ def bucket(rule: str, point: At, timezone: ZoneInfo) -> object:
     local = point.time.astimezone(timezone)
     forms = {"hourly": "%Y%m%d%H", "daily": "%Y%m%d", "weekly": "%G-%V", "monthly": "%Y%m", "yearly": "%Y"}
     return next((local.strftime(form) for name, form in forms.items() if rule.endswith(name)), point.id)
+
+
+@given(policies, histories, st.lists(moments, max_size=8), zones)
+def test_what_would_be_kept_is_what_is_kept_once_it_is_there(policy, points, others, timezone):
+    others = [At(f"{number:03}-other", time) for number, time in enumerate(others)]
+    found = would_keep(policy, points, others, timezone=timezone)
+    assert found == {each.id for each in others if each.id in kept(policy, [*points, each], timezone=timezone)}
+
+
+def test_each_of_several_would_be_kept_as_if_it_came_alone():
+    points = days("2026-11-22T20:00", "2026-11-21T20:00")
+    others = days("2026-11-22T22:00", "2026-11-22T21:00", "2026-11-22T19:00", "2026-11-20T09:00", "2026-11-20T08:00")
+    newest = {"2026-11-22T22:00", "2026-11-22T21:00"}
+    assert would_keep(Policy(keep_daily=2), points, others, timezone=ZONE) == newest
+    assert would_keep(Policy(keep_daily=3), points, others, timezone=ZONE) == newest | {
+        "2026-11-20T09:00",
+        "2026-11-20T08:00",
+    }
+    assert would_keep(Policy(keep_daily=1), [], others, timezone=ZONE) == {each.id for each in others}
+    assert would_keep(Policy(), points, others, timezone=ZONE) == {each.id for each in others}
+    assert would_keep(Policy(keep_daily=1), points, [], timezone=ZONE) == frozenset()
+    assert (
+        would_keep(Policy(keep_hourly=1, keep_daily=2), points, days("2026-11-22T19:00"), timezone=ZONE) == frozenset()
+    )

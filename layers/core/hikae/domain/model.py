@@ -230,6 +230,7 @@ class RecoveryPoint:
     `source_time` is when EC2 started the source, also for a copy. `leftovers` are copies of members that were made
     again (failed ones) or made twice, or an image's snapshots that it does not name: they belong to the point and never
     count as its members. With `lacks_manifest` all members are there and completed, and only the manifest is missing.
+    `id` names one set of one point at one site: retries and duplicates of a point are sets of their own.
     """
 
     tags: PointTags
@@ -240,11 +241,12 @@ class RecoveryPoint:
     leftovers: tuple[Snapshot | Image, ...] = ()
     reason: str = ""
     lacks_manifest: bool = False
+    id: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        """A name for one set of one point at one site: retries and duplicates of a point are sets of their own."""
-        return f"{self.tags.point}/{self.tags.attempt}/{_stamp(self.source_time)}"
+    def __post_init__(self) -> None:
+        """Name the set; names are asked for so often that they are not made anew each time."""
+        name = f"{self.tags.point}/{self.tags.attempt}/{_stamp(self.source_time)}"
+        object.__setattr__(self, "id", name)
 
     @property
     def time(self) -> datetime:

@@ -257,7 +257,16 @@ def _propose(
     judged = {
         verdict.id: verdict for verdict in retention.decide(policy.retention, first.values(), timezone=policy.timezone)
     }
-    proposals = {point.id: judged.get(point.id) or _judge_remains(point, policy, first, newest) for point in members}
+    remains = [point for point in members if point.id not in judged]
+    worth = retention.would_keep(
+        policy.retention,
+        first.values(),
+        [point for point in remains if point.tags.point not in first],
+        timezone=policy.timezone,
+    )
+    proposals = judged | {
+        point.id: _judge_remains(point, first, newest, is_worth_keeping=point.id in worth) for point in remains
+    }
     if policy.note:
         proposals = {
             name: Verdict(id=name, action=each.action, reasons=(*each.reasons, policy.note))
@@ -268,11 +277,15 @@ def _propose(
 
 def _judge_remains(
     point: RecoveryPoint,
-    policy: KeepPolicy,
     first: Mapping[PointId, RecoveryPoint],
     newest: Mapping[Lineage, RecoveryPoint],
+    *,
+    is_worth_keeping: bool,
 ) -> Verdict:
-    """What is to become of a set that retention does not count: a duplicate, or one that is not complete."""
+    """What is to become of a set that retention does not count: a duplicate, or one that is not complete.
+
+    `is_worth_keeping` says whether a rule would keep it if it were whole.
+    """
     original = first.get(point.tags.point)
     if point.is_complete and original is not None:
         return Verdict(id=point.id, action=Action.EXPIRE, reasons=(f"duplicate of {original.id}, which is earlier",))
@@ -283,8 +296,7 @@ def _judge_remains(
         return Verdict(id=point.id, action=Action.EXPIRE, reasons=(f"{why}; {original.id} took its place",))
     if not point.lacks_manifest:
         # A set that was half deleted, or failed, and that nothing would keep if it were whole.
-        whole = retention.decide(policy.retention, [*first.values(), point], timezone=policy.timezone)
-        if any(verdict.id == point.id and verdict.action is Action.EXPIRE for verdict in whole):
+        if not is_worth_keeping:
             reason = f"{why}; no rule would keep it if it were complete"
             return Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
         later = newest.get(lineage_of(point))

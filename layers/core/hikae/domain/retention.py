@@ -162,6 +162,34 @@ def decide(policy: Policy, points: Iterable[Dated], *, timezone: ZoneInfo, is_fi
     return verdicts
 
 
+def would_keep(
+    policy: Policy, points: Iterable[Dated], others: Iterable[Dated], *, timezone: ZoneInfo
+) -> frozenset[str]:
+    """The ids of those of `others` that the policy would keep, each if it alone came to `points`."""
+    newest_first = sorted(points, key=attrgetter("time", "id"), reverse=True)
+    waiting = sorted(others, key=attrgetter("time", "id"))
+    rules = _rules(policy, newest_first, timezone, is_final=False)
+    kept = set()
+    for number, point in enumerate([*newest_first, None]):
+        while waiting and (point is None or (waiting[-1].time, waiting[-1].id) > (point.time, point.id)):
+            other = waiting.pop()
+            local = other.time.astimezone(timezone)
+            # One that would be the newest is kept by any rule, and anything by a policy that has none.
+            if number == 0 or policy.is_empty or _keeps(rules, local, number, is_oldest=point is None):
+                kept.add(other.id)
+        if point is not None:
+            local = point.time.astimezone(timezone)
+            rules = [rule for rule in rules if not rule.is_over(local)]
+            for rule in rules:
+                rule.judge(local, number, is_oldest=False)
+    return frozenset(kept)
+
+
+def _keeps(rules: Iterable["_Rule"], local: datetime, number: int, *, is_oldest: bool) -> bool:
+    live = (rule for rule in rules if not rule.is_over(local))
+    return any(rule.reason_for(rule.bucket(local, number), is_oldest=is_oldest) for rule in live)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Rule:
     """One rule on its way from the newest point to the oldest."""
@@ -179,14 +207,18 @@ class _Rule:
 
     def judge(self, local: datetime, number: int, *, is_oldest: bool) -> str | None:
         value = self.bucket(local, number)
+        reason = self.reason_for(value, is_oldest=is_oldest)
+        if reason is not None:
+            self.last = value
+            if self.left != KEEP_ALL:
+                self.left -= 1
+        return reason
+
+    def reason_for(self, value: tuple[int, ...], *, is_oldest: bool) -> str | None:
         # Not "another": where the clock is put back by two hours, it comes to an hour a second time with one between.
-        is_new = self.last is None or value < self.last
-        if not is_new and not (is_oldest and self.keeps_oldest):
-            return None
-        self.last = value
-        if self.left != KEEP_ALL:
-            self.left -= 1
-        return self.reason if is_new else f"oldest {self.reason}"
+        if self.last is None or value < self.last:
+            return self.reason
+        return f"oldest {self.reason}" if is_oldest and self.keeps_oldest else None
 
 
 def _rules(policy: Policy, newest_first: Sequence[Dated], timezone: ZoneInfo, *, is_final: bool) -> list[_Rule]:
