@@ -112,7 +112,7 @@ demo: setup ## run the main job on a local cloud of its own: about three minutes
 # --- benchmarks -------------------------------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: .venv/.installed ## measure calls, copies, cold starts and the twin; writes docs/benchmarks.md
+bench: .venv/.installed ## measure calls, copies, cold starts, retention, prune and the twin; writes docs/benchmarks.md
 	AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=bench AWS_DEFAULT_REGION=us-east-1 python -m bench
 
 .PHONY: mutants

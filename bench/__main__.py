@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.calls import CallCosts, Churn, measure_calls, measure_churn
+from bench.pruning import Pruning, measure_pruning
 from bench.retention import Judging, measure_judging
 from bench.startup import RUNS, Startup, measure_startup
 from bench.twin import measure_growth
@@ -37,6 +38,7 @@ def main() -> int:
     churn = _say("48 hours of the first example", measure_churn)
     baseline, starts = _say(f"imports, {RUNS} fresh processes each", measure_startup)
     judging = _say("retention of 10,000 and 100,000 points", partial(measure_judging, 10_000, 100_000))
+    pruning = _say("prune of 10,000 and 100,000 points", partial(measure_pruning, 10_000, 100_000))
     growth = _say("describing 1,000 and 10,000 volumes", partial(measure_growth, 1_000, 10_000))
     limits = [
         Limit("creating calls per protected volume, 500 instances", costs[-1].creating_per_volume, 0.51),
@@ -50,8 +52,9 @@ def main() -> int:
         Limit("cost per described volume, 10,000 against 1,000", growth, 1.5),
         Limit("cost per point in retention, 100,000 against 10,000", judging.ratio, 1.5),
         Limit("seconds for 100,000 points through all twelve rules", judging.seconds, 2),
+        Limit("cost per point in prune, 100,000 against 10,000", pruning.ratio, 1.5),
     ]
-    page = _page(costs, churn, baseline, starts, growth, judging, limits)
+    page = _page(costs, churn, baseline, starts, growth, judging, pruning, limits)
     PAGE.write_text(page)
     sys.stdout.write(page)
     return 0 if all(limit.is_kept for limit in limits) else 1
@@ -69,6 +72,7 @@ def _page(  # noqa: PLR0913, PLR0917 - one argument a section
     starts: list[Startup],
     describing: float,
     judging: Judging,
+    pruning: Pruning,
     limits: list[Limit],
 ) -> str:
     lines = [
@@ -127,6 +131,12 @@ def _page(  # noqa: PLR0913, PLR0917 - one argument a section
         "",
         f"{judging.points:,} points, one every five minutes, through all twelve rules: {judging.seconds:.2f} s, and",
         f"per point {judging.ratio:.2f} of what a tenth as many cost.",
+        "",
+        "## Prune",
+        "",
+        f"{pruning.points:,} hourly points of {pruning.lineages:,} resources, a tenth of them failed, with the copies",
+        f"of one destination, through retention and every guard: {pruning.seconds:.2f} s, and per point",
+        f"{pruning.ratio:.2f} of what a tenth as many cost.",
         "",
         "## The twin",
         "",

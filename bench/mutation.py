@@ -45,6 +45,7 @@ hypothesis.settings.register_profile(
     database=None,
     deadline=None,
     derandomize=True,
+    max_examples=40,
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
     report_multiple_bugs=False,
     suppress_health_check=list(hypothesis.HealthCheck),

@@ -122,7 +122,7 @@ def explain(*, file: str, timezone: ZoneInfo, as_json: bool, **rules: Any) -> No
 
     The rules are ORed, as in restic's forget. Nothing is printed if any line is not a point.
     """
-    points = list(_read(file))
+    points = list(_read(file, timezone))
     policy = Policy(**rules)
     if policy.is_empty:
         click.echo("warning: no --keep-… option is given, so every point is kept", err=True)
@@ -133,7 +133,7 @@ def explain(*, file: str, timezone: ZoneInfo, as_json: bool, **rules: Any) -> No
         click.echo(line)
 
 
-def _read(file: str) -> Iterator[Point]:
+def _read(file: str, timezone: ZoneInfo) -> Iterator[Point]:
     """Every point of the file; exits with every bad line named, before anything is printed."""
     name = "<stdin>" if file == STDIN else click.format_filename(file)
     problems: list[str] = []
@@ -143,7 +143,7 @@ def _read(file: str) -> Iterator[Point]:
         if not line.strip():
             continue
         try:
-            point = _read_point(line)
+            point = _read_point(line, timezone)
         except ValueError as error:
             problems.append(printable(f"{name}:{number}: {error}"))
             continue
@@ -171,7 +171,7 @@ def _lines(file: str, name: str) -> Iterable[str]:
         raise click.ClickException(f"{name} is not UTF-8: byte 0x{content[error.start]:02x}") from error
 
 
-def _read_point(line: str) -> Point:
+def _read_point(line: str, timezone: ZoneInfo) -> Point:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -183,7 +183,12 @@ def _read_point(line: str) -> Point:
         if not isinstance(entry.get(key), str) or not entry[key]:
             shown = repr(entry[key])[:80] if key in entry else "missing"
             raise ValueError(f"{key} is {shown}; a text")
-    return Point(id=entry["id"], time=parse_time(entry["time"]), written=entry["time"])
+    time = parse_time(entry["time"])
+    try:
+        time.astimezone(timezone)
+    except OverflowError as error:
+        raise ValueError(f"{entry['time']!r} is not in the years 1 to 9999 of {timezone.key}") from error
+    return Point(id=entry["id"], time=time, written=entry["time"])
 
 
 def _as_json(verdicts: Iterable[Verdict], by_id: dict[str, Point]) -> Iterator[str]:

@@ -134,6 +134,18 @@ def test_every_line_that_is_no_point_is_named_and_nothing_is_judged(hikae, match
 
 
 @pytest.mark.parametrize(
+    ("time", "timezone"), [("0001-01-01T00:00:00Z", "America/New_York"), ("9999-12-31T23:59:59Z", "Asia/Tokyo")]
+)
+def test_a_time_that_the_zones_calendar_does_not_have_is_no_point(hikae, time, timezone):
+    line = json.dumps({"id": "a", "time": time})
+    result = hikae(
+        "retention", "explain", "--points", "-", "--keep-within", "1y", "--timezone", timezone, stdin=f"{line}\n"
+    )
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"<stdin>:1: '{time}' is not in the years 1 to 9999 of {timezone}" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (["--keep-last", "-2"], "-2 is no number of points; a number from 1, or -1 for all"),

@@ -36,7 +36,7 @@ def keep(policy: Policy, points, timezone: ZoneInfo):
     return [each for each in points if each.id in kept]
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(policies, policies, starts, steps, st.sampled_from(ZONES), st.data())
 def test_what_was_expired_is_never_wanted_again_and_what_is_wanted_is_kept(  # noqa: PLR0917 - each is drawn
     here, there, start, steps, zone, data

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import NewType
 
 AccountId = NewType("AccountId", str)
@@ -245,7 +244,7 @@ class RecoveryPoint:
 
     def __post_init__(self) -> None:
         """Name the set; names are asked for so often that they are not made anew each time."""
-        name = f"{self.tags.point}/{self.tags.attempt}/{_stamp(self.source_time)}"
+        name = f"{self.tags.point}/{self.tags.attempt}/{self.source_time:%Y%m%dT%H%M%S.%fZ}"
         object.__setattr__(self, "id", name)
 
     @property
@@ -268,12 +267,6 @@ class RecoveryPoint:
         """Every EC2 id of the point, the image first."""
         image = (self.image.id,) if self.image else ()
         return (*image, *(snapshot.id for snapshot in self.snapshots))
-
-
-@lru_cache(maxsize=4096)
-def _stamp(moment: datetime) -> str:
-    """The most expensive part of a point's name, which is asked for again and again."""
-    return f"{moment:%Y%m%dT%H%M%S.%fZ}"
 
 
 class Action(StrEnum):
