@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from tests.unit.domain.builders import copy, point
 
 COUNTS = [each.name for each in fields(Policy) if "within" not in each.name]
 SPANS = [each.name for each in fields(Policy) if "within" in each.name]
-ZONES = ["UTC", "Asia/Tokyo", "America/New_York", "Australia/Lord_Howe"]
+ZONES = ["UTC", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll"]
 counts = st.sampled_from([0, 0, 0, 1, 2, 3, 6, KEEP_ALL])
 spans = st.none() | st.builds(
     Span, years=st.integers(0, 1), months=st.integers(0, 2), days=st.integers(0, 3), hours=st.integers(1, 30)
@@ -65,6 +66,27 @@ def test_what_was_expired_is_never_wanted_again_and_what_is_wanted_is_kept(  # n
             copies = keep(there, copies, timezone)
         if data.draw(st.booleans(), label="the source prunes"):
             sources = keep(here, sources, timezone)
+
+
+@settings(max_examples=settings().max_examples // 5)
+@given(policies, policies, starts, st.sampled_from(ZONES), st.integers(0, 2**32))
+def test_months_in_which_both_sites_expire_at_every_step_and_copies_are_late(here, there, start, zone, seed):
+    random = Random(seed)  # noqa: S311 - reproducible, not secret
+    timezone = ZoneInfo(zone)
+    policy = CopyPolicy(retention=there, timezone=timezone)
+    sources, copies, made = [], [], set()
+    at = start
+    for _ in range(50):
+        at += timedelta(hours=random.choice([1, 1, 6, 12, 24, 24, 26, 40, 24 * 9]))
+        sources.append(point(at))
+        wanted = {v.id for v in judge_copies(policy, sources=sources, copies=copies) if v.action is Action.COPY}
+        assert not wanted & made, "a copy that was made and expired is wanted again"
+        due = [each for each in sources if each.id in wanted and random.random() < 0.7]
+        made |= {each.id for each in due}
+        copies.extend(map(copy, due))
+        at_once = {each.id for each in keep(there, copies, timezone)}
+        assert len(due) < len(wanted) or {each.id for each in map(copy, due)} <= at_once
+        copies, sources = keep(there, copies, timezone), keep(here, sources, timezone)
 
 
 def test_a_month_before_the_first_of_april_brings_nothing_back():
