@@ -156,13 +156,54 @@ def test_no_more_is_deleted_than_the_cap_allows_and_no_set_is_split() -> None:
         assert len(points(installation)) == 4
 
 
+def test_a_set_larger_than_the_cap_is_a_failure_that_names_the_parameter() -> None:
+    with Installation(deletion_cap=1, lineage_percent=100) as installation:
+        installation.launch()
+        installation.apply("production", SNAPSHOT_PLAN)
+        back_up_hours(installation, 5)
+        for _ in range(2):
+            pruned = installation.prune(SiteRole.PRIMARY)
+            failures = [outcome for outcome in pruned.outcomes if outcome.is_failure]
+            assert len(failures) == pruned.capped == len(pruned.withheld) == 2
+            assert all("stays until DeletionCap is at least 2" in failure.reason for failure in failures)
+            assert len(points(installation)) == 5
+
+
 def test_foreign_and_unclear_snapshots_are_left_alone_and_named(five_hours: Installation) -> None:
     ec2 = five_hours.twin.client("ec2", PRIMARY)
     oldest = min(five_hours.snapshots(), key=lambda snapshot: snapshot["StartTime"])
     ec2.create_tags(Resources=[oldest["SnapshotId"]], Tags=[{"Key": "hikae:rule", "Value": "another"}])
     pruned = five_hours.prune(SiteRole.PRIMARY)
     assert [unclear.id for unclear in pruned.unclear] == [oldest["SnapshotId"]]
-    assert oldest["SnapshotId"] in {snapshot["SnapshotId"] for snapshot in five_hours.snapshots()}
+    left = {snapshot["SnapshotId"] for snapshot in five_hours.snapshots()}
+    assert oldest["SnapshotId"] in left
+
+
+def test_the_rest_of_a_set_stays_with_the_one_that_cannot_be_accounted_for(five_hours: Installation) -> None:
+    ec2 = five_hours.twin.client("ec2", PRIMARY)
+    first, second = sorted(five_hours.snapshots(), key=lambda snapshot: snapshot["StartTime"])[:2]
+    assert tags_of(first)["hikae:point"] == tags_of(second)["hikae:point"]
+    ec2.create_tags(Resources=[first["SnapshotId"]], Tags=[{"Key": "hikae:rule", "Value": "another"}])
+    for _ in range(2):
+        pruned = five_hours.prune(SiteRole.PRIMARY)
+        reasons = [reason for verdict in pruned.verdicts for reason in verdict.reasons]
+        assert f"{first['SnapshotId']} carries its id and cannot be accounted for" in reasons
+        left = {snapshot["SnapshotId"] for snapshot in five_hours.snapshots()}
+        assert {first["SnapshotId"], second["SnapshotId"]} <= left
+    assert len(points(five_hours)) == 4
+
+
+def test_what_a_drill_recovers_from_stays_while_a_volume_of_the_drill_is_there(five_hours: Installation) -> None:
+    oldest = min(five_hours.snapshots(), key=lambda snapshot: snapshot["StartTime"])
+    point = tags_of(oldest)["hikae:point"]
+    volume = five_hours.detached_volume(tags={"hikae:drill": "drill-7", "hikae:recovered-from": point})
+    for _ in range(2):
+        five_hours.prune(SiteRole.PRIMARY)
+        assert point in points(five_hours)
+    five_hours.twin.client("ec2", PRIMARY).delete_volume(VolumeId=volume)
+    five_hours.advance(minutes=5)
+    five_hours.prune(SiteRole.PRIMARY)
+    assert point not in points(five_hours)
 
 
 def test_points_of_a_plan_that_cannot_be_read_stay(five_hours: Installation) -> None:

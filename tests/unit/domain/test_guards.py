@@ -12,6 +12,7 @@ from hikae.domain.guards import (
     keep_for_its_resources,
     keep_the_newest,
     keep_until_copied,
+    keep_what_is_unclear,
     keep_while_drilled,
     keep_while_something_is_unknown,
     keep_while_the_clock_is_wrong,
@@ -64,9 +65,23 @@ def test_all_guards_are_asked():
         keep_the_newest,
         keep_until_copied,
         keep_while_drilled,
+        keep_what_is_unclear,
         keep_for_its_resources,
     }
     assert set(GUARDS) == asked
+
+
+# --- what is unclear --------------------------------------------------------------------------------------------------
+
+
+def test_a_point_of_which_something_cannot_be_accounted_for_is_kept_whole_with_its_leftovers():
+    kept, other = point(NOW), point(hours_ago(1))
+    around = circumstances(unclear={kept.tags.point: "snap-9"})
+    reason = "snap-9 carries its id and cannot be accounted for"
+    assert object_to_deleting(kept, around) == (reason,)
+    assert object_to_touching(kept.snapshots[0], kept, around) == (reason,)
+    assert object_to_deleting(other, around) == ()
+    assert object_to_touching(other.snapshots[0], other, around) == ()
 
 
 # --- the newest -------------------------------------------------------------------------------------------------------

@@ -212,6 +212,7 @@ def test_what_is_not_clearly_ours_is_reported_and_in_no_point(difference, reason
     (unclear,) = catalogue.unclear
     assert unclear.id == "snap-a"
     assert unclear.reason.startswith(reason)
+    assert unclear.point == tags_of().point
 
 
 def test_another_installations_points_are_not_ours():
@@ -225,6 +226,7 @@ def test_a_set_whose_members_do_not_agree_about_it_is_unclear():
     catalogue = put_together(snapshot("a", tags_of(members=2)), snapshot("b", tags_of(members=1)))
     assert catalogue.points == ()
     assert {each.id for each in catalogue.unclear} == {"snap-a", "snap-b"}
+    assert {each.point for each in catalogue.unclear} == {tags_of().point}
     assert {each.reason for each in catalogue.unclear} == {
         f"the snapshots of {tags_of().point} do not agree about what makes it complete"
     }

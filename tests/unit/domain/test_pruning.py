@@ -249,6 +249,23 @@ def test_what_remains_of_a_point_goes_before_the_set_that_took_its_place():
     assert prune(points, cap=1).deletions == ()
 
 
+def test_what_no_run_can_delete_is_named_apart_unless_nothing_is_to_be_deleted_at_all():
+    tags = tags_of(identity(slot=hours_ago(2)), members=3)
+    whole = put_together(*(snapshot(name, tags) for name in "abc")).points[0]
+    points = [point(NOW), point(hours_ago(1)), whole]
+    assert [each.point.id for each in prune(points, cap=2).too_large] == [whole.id]
+    for cap in (0, 3):
+        assert prune(points, cap=cap).too_large == ()
+
+
+def test_all_that_a_limit_keeps_is_withheld():
+    held = [point(hours_ago(age), resource=ResourceId("i-2")) for age in range(5)]
+    points = [point(hours_ago(age)) for age in range(3)]
+    pruning = prune([*held, *points], percent=75, cap=1)
+    assert pruning.withheld.keys() == {each.id for each in (*held[1:], points[1])}
+    assert all(verdict_on(pruning, name).action is Action.KEEP for name in pruning.withheld)
+
+
 def test_a_cap_of_nothing_deletes_nothing():
     assert prune([point(NOW), point(hours_ago(1))], cap=0).deletions == ()
 
@@ -320,7 +337,32 @@ def test_what_is_not_complete_is_not_given_up_but_judged_as_remains():
     pruning = prune([failed, complete], policy=RETIRING, present=GONE)
     assert deleted(pruning) == {*complete.resource_ids}
     assert_kept(pruning, failed, f"failed: {failed.reason}")
-    assert prune([failed], policy=RETIRING, present=GONE).deletions == ()
+    again = prune([failed], policy=RETIRING, present=GONE)
+    assert deleted(again) == {*failed.resource_ids}
+    assert verdict_on(again, failed.id).reasons == (
+        f"i-1 is gone and this ({failed.reason}) is older than retire_after 30 days, 0:00:00",
+    )
+
+
+def test_what_a_run_that_was_cut_short_left_of_a_point_that_was_given_up_is_finished_by_the_next():
+    tags = tags_of(identity(slot=hours_ago(31 * DAYS)), members=2)
+    half = put_together(snapshot("b", tags)).points[0]
+    assert deleted(prune([half], policy=RETIRING, present=GONE)) == {"snap-b"}
+
+
+@pytest.mark.parametrize(
+    ("remains", "policy", "present"),
+    [
+        pytest.param({"state": "pending"}, RETIRING, GONE, id="it is on its way"),
+        pytest.param({"manifests": set()}, RETIRING, GONE, id="only its manifest is missing"),
+        pytest.param({"state": "error"}, replace(RETIRING, retire_after=None), GONE, id="nothing was said about it"),
+        pytest.param({"state": "error"}, replace(RETIRING, retire_after=timedelta(days=31)), GONE, id="it is young"),
+        pytest.param({"state": "error"}, RETIRING, {PRIMARY: frozenset({"i-1"})}, id="the resource is there"),
+        pytest.param({"state": "error"}, RETIRING, {}, id="nobody knows whether it is there"),
+    ],
+)
+def test_what_remains_of_a_resource_stays_otherwise(remains, policy, present):
+    assert prune([point(hours_ago(31 * DAYS), **remains)], policy=policy, present=present).deletions == ()
 
 
 @pytest.mark.parametrize("newest", ["never", "soon"])

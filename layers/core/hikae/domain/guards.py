@@ -34,6 +34,7 @@ class Surroundings:
         copies_at: the copies that each destination Region shows, None for one that could not be asked.
         locks: by the id of a snapshot, its lock in words.
         drills: by the id of a point, the running drill that recovered something from it.
+        unclear: by the id of a point, what says that it belongs to it and cannot be accounted for.
         present: by place, all resources that are there; a place that is missing could not be asked.
         inventoried_at: by place, when its inventory was published, which is what another clock says.
         bin_rules: the Recycle Bin's rules, where every deletion must be covered by one; None where it need not be.
@@ -44,6 +45,7 @@ class Surroundings:
     copies_at: Mapping[str, Sequence[RecoveryPoint] | None] = field(default_factory=dict)
     locks: Mapping[str, str] = field(default_factory=dict)
     drills: Mapping[str, str] = field(default_factory=dict)
+    unclear: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[Place, frozenset[str]] = field(default_factory=dict)
     inventoried_at: Mapping[Place, datetime] = field(default_factory=dict)
     bin_rules: tuple[RecycleBinRule, ...] | None = None
@@ -106,6 +108,7 @@ def object_to_touching(
     return (
         *keep_while_the_clock_is_wrong(point, circumstances),
         *keep_while_something_is_unknown(point, circumstances),
+        *keep_what_is_unclear(point, circumstances),
         *(objection for guard in _OF_RESOURCES for objection in guard(resource, point, circumstances.surroundings)),
     )
 
@@ -140,6 +143,13 @@ def keep_while_drilled(point: RecoveryPoint, circumstances: Circumstances) -> It
         yield f"the running drill {drill} recovers from it"
 
 
+def keep_what_is_unclear(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
+    """A point that may have more members than are known would be torn apart."""
+    unclear = circumstances.surroundings.unclear.get(point.tags.point)
+    if unclear is not None:
+        yield f"{unclear} carries its id and cannot be accounted for"
+
+
 def keep_for_its_resources(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
     """What keeps one snapshot or image of a point keeps all of it."""
     image = (point.image,) if point.image else ()
@@ -154,6 +164,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     keep_the_newest,
     keep_until_copied,
     keep_while_drilled,
+    keep_what_is_unclear,
     keep_for_its_resources,
 )
 

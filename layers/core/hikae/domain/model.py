@@ -291,9 +291,11 @@ class Verdict:
 class Unclear:
     """Something that carries hikae's tags and that hikae cannot account for; it is reported and never touched.
 
-    `copy_of` is what it says it is a copy of: that must not be copied again because of it.
+    `copy_of` is what it says it is a copy of: that must not be copied again because of it. `point` is the point that it
+    says it belongs to: the rest of that must not be deleted without it.
     """
 
     id: str
     reason: str
     copy_of: str | None = None
+    point: str | None = None

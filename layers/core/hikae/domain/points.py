@@ -22,7 +22,7 @@ from hikae.domain.model import (
     Snapshot,
     Unclear,
 )
-from hikae.domain.naming import COPY_ATTEMPT, COPY_OF, TagError, manifest_key, read_tags
+from hikae.domain.naming import COPY_ATTEMPT, COPY_OF, POINT, TagError, manifest_key, read_tags
 
 _R = TypeVar("_R", Snapshot, Image)
 
@@ -92,7 +92,14 @@ def _read(
         if reason is None:
             read.append((tags, resource))
         else:
-            unclear.append(Unclear(id=resource.id, reason=reason, copy_of=resource.tags.get(COPY_OF)))
+            unclear.append(
+                Unclear(
+                    id=resource.id,
+                    reason=reason,
+                    copy_of=resource.tags.get(COPY_OF),
+                    point=resource.tags.get(POINT),
+                )
+            )
     return read
 
 
@@ -109,6 +116,7 @@ def _agreeing(
             id=snapshot.id,
             reason=f"the snapshots of {tags.point} do not agree about what makes it complete",
             copy_of=tags.origin.copy_of if tags.origin else None,
+            point=tags.point,
         )
         for tags, snapshot in tagged
         if len(said[_set_of(tags, snapshot)]) > 1

@@ -120,12 +120,14 @@ class Deletion:
 class Pruning:
     """The verdict on every point and every leftover, and what to delete in this run, oldest first.
 
-    `withheld` is what would go but for a limit, by the id of its verdict.
+    `withheld` is what would go but for a limit, by the id of its verdict. `too_large` is what no run can delete, since the
+    cap is below its size; a cap of nothing is somebody's wish, and too small for nothing.
     """
 
     verdicts: tuple[Verdict, ...]
     deletions: tuple[Deletion, ...]
     withheld: Mapping[str, Limit]
+    too_large: tuple[Deletion, ...] = ()
 
     @property
     def capped(self) -> int:
@@ -179,11 +181,13 @@ def plan_pruning(
                     else:
                         kept.append(leftover)
     allowed, held_back = _hold_back(deletions, points, retired, limits.lineage_percent)
+    too_large = tuple(deletion for deletion in allowed if 0 < limits.per_run < deletion.calls)
     allowed, capped = _cap(allowed, limits.per_run)
     return Pruning(
         verdicts=(*kept, *(deletion.verdict for deletion in allowed), *held_back, *capped),
         deletions=tuple(allowed),
         withheld={verdict.id: Limit.LINEAGE for verdict in held_back} | {each.id: Limit.RUN for each in capped},
+        too_large=too_large,
     )
 
 
@@ -194,16 +198,23 @@ def _retired(
     surroundings: Surroundings,
     now: datetime,
 ) -> dict[str, Verdict]:
-    """The complete points of resources that are gone, whose newest point is older than their plan's `retire_after`."""
+    """What is left of resources that are gone, whose newest point is older than their plan's `retire_after`.
+
+    First the complete points; when none is there any more, what remains of points, so that a run which was cut short is
+    finished. What lacks only its manifest is no remains.
+    """
     retired = {}
     for point in points:
         lineage = lineage_of(point)
         policy = policy_of(point.tags.identity.plan, point.tags.identity.rule)
-        if policy is None or not point.is_complete or lineage not in newest:
+        is_remains = point.state in (PointState.INCOMPLETE, PointState.FAILED) and not point.lacks_manifest
+        if policy is None or not (point.is_complete if lineage in newest else is_remains):
             continue
         is_gone = _is_known_to_be_gone(lineage, surroundings, now)
-        if is_given_up(newest[lineage], retire_after=policy.retire_after, is_gone=is_gone, now=now):
-            reason = f"{lineage.resource} is gone and its newest point is older than retire_after {policy.retire_after}"
+        last = newest.get(lineage, point)
+        if is_given_up(last, retire_after=policy.retire_after, is_gone=is_gone, now=now):
+            what = "its newest point" if lineage in newest else f"this ({point.reason})"
+            reason = f"{lineage.resource} is gone and {what} is older than retire_after {policy.retire_after}"
             retired[point.id] = Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
     return retired
 

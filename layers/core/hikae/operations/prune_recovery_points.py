@@ -109,7 +109,12 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         points=points, policy_of=survey.policy_of, surroundings=survey.surroundings, limits=limits, now=now
     )
     outcomes: list[Outcome] = []
-    for outcome in (*survey.failures, *_failed_points(points), *_orphans(points, pruning.verdicts)):
+    for outcome in (
+        *survey.failures,
+        *_failed_points(points),
+        *_orphans(points, pruning.verdicts),
+        *_too_large(pruning.too_large, limits),
+    ):
         observe(outcome)
         outcomes.append(outcome)
     if not dry_run:
@@ -137,7 +142,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a site holds and what is around it: all that pruning decides by. A recovery site's volumes do not matter.
+    """What a site holds and what is around it: all that pruning decides by.
 
     `failures` and `unreachable` are what could not be asked; the surroundings say so, too, and nothing goes because
     of it.
@@ -183,7 +188,7 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
     policies = _Policies(store=plans, loaded=loaded, site=site, place=holdings.place)
     copies_at, unreachable = _copies_at(installation, points, policies.find, destinations)
     instances = tuple(fleet.instances())
-    volumes = tuple(fleet.volumes()) if site is SiteRole.PRIMARY else ()
+    volumes = tuple(fleet.volumes())
     uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
     inventories = _inventories(points, documents)
     return Survey(
@@ -193,7 +198,8 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
             references=_references(all_images, instances, uses.references),
             copies_at=copies_at,
             locks=uses.locks,
-            drills=_drills(all_images, instances),
+            drills=_drills(all_images, instances, volumes),
+            unclear={each.point: each.id for each in catalogue.unclear if each.point is not None},
             present=_present(site, {fleet.place: frozenset(list_present(instances, volumes))}, inventories, now),
             inventoried_at=_inventoried_at(inventories),
             bin_rules=uses.bin_rules,
@@ -324,10 +330,11 @@ def _references(
     return {resource: frozenset(referrers) for resource, referrers in references.items()}
 
 
-def _drills(images: Iterable[Image], instances: Iterable[Instance]) -> dict[str, str]:
+def _drills(images: Iterable[Image], instances: Iterable[Instance], volumes: Iterable[Volume]) -> dict[str, str]:
     """The running drill by each point that it recovers from, as the tags of what it made say."""
     made = [image.tags for image in images]
     made.extend(instance.tags for instance in instances if instance.state not in _GONE)
+    made.extend(volume.tags for volume in volumes)
     return {tags[RECOVERED_FROM]: tags[DRILL] for tags in made if DRILL in tags and RECOVERED_FROM in tags}
 
 
@@ -365,9 +372,21 @@ def _orphans(points: Iterable[RecoveryPoint], verdicts: Iterable[Verdict]) -> It
     kept = {verdict.id: verdict for verdict in verdicts if verdict.action is Action.KEEP}
     for point in points:
         if point.reason == ORPHANED and point.id in kept:
-            reason = f"orphan: {'; '.join(kept[point.id].reasons)}"
+            why = "; ".join(kept[point.id].reasons)
+            reason = f"orphan: {why}; it goes when nothing keeps it, or delete it if you do not need it"
             for snapshot in point.snapshots:
                 yield Outcome(resource=snapshot.id, status=Status.KEPT, reason=reason, point=point.tags.point)
+
+
+def _too_large(deletions: Iterable[Deletion], limits: DeletionLimits) -> Iterable[Outcome]:
+    """What stays for ever because of the cap, and what would let it go."""
+    for deletion in deletions:
+        reason = (
+            f"needs {deletion.calls} deletions, the cap of a run is {limits.per_run}: it stays until DeletionCap is at"
+            f" least {deletion.calls}"
+        )
+        resource = deletion.point.tags.identity.resource
+        yield Outcome(resource=resource, status=Status.FAILED, reason=reason, point=deletion.point.tags.point)
 
 
 def _failed_points(points: Sequence[RecoveryPoint]) -> Iterable[Outcome]:

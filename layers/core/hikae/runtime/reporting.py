@@ -131,6 +131,9 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
     _log_unclear(pruned.unclear)
     _log_broken(pruned.broken_plans)
     _log_verdicts(pruned.verdicts, Action.EXPIRE)
+    for verdict in pruned.verdicts:
+        if verdict.id in pruned.withheld:
+            log.warning("withheld", point=verdict.id, reasons=list(verdict.reasons))
     for place in pruned.unreachable:
         log.error("recovery Region unreachable; every point whose copy it should have is kept", place=place)
     deleted = sum(outcome.status is Status.DELETED for outcome in pruned.outcomes)
