@@ -59,7 +59,7 @@ rules:
 
 @dataclass(slots=True, kw_only=True)
 class Installation:
-    """Two sites in one account: `us-east-1` is protected, `us-west-2` holds the copies."""
+    """Two sites in one account: `us-east-1` is protected, `us-west-2` holds the copies, as may further sites."""
 
     now: datetime = START
     deletion_cap: int = 200
@@ -68,7 +68,7 @@ class Installation:
     snapshot_copy_limit: int = 20
     name: str = "main"
     twin: Twin = field(init=False)
-    key_arn: str = field(init=False)
+    key_arn: str = field(init=False, default="")
     primary: Settings = field(init=False)
     recovery: Settings = field(init=False)
 
@@ -77,16 +77,15 @@ class Installation:
         wiring.clients_for.cache_clear()
         self.twin = Twin(now=self.now, account_id=ACCOUNT)
         self.twin.__enter__()
-        for region, site in ((PRIMARY, SiteRole.PRIMARY), (RECOVERY, SiteRole.RECOVERY)):
-            self._make_site(region, site)
-        self.key_arn = self.twin.client("kms", RECOVERY).create_key()["KeyMetadata"]["Arn"]
+        self._make_site(PRIMARY, SiteRole.PRIMARY)
+        self.recovery = self.add_recovery_site(RECOVERY)
+        self.key_arn = self.recovery.copy_key_arn
         sqs = self.twin.client("sqs", PRIMARY)
         queues = {
             f"HIKAE_{kind}_QUEUE_URL": sqs.create_queue(QueueName=f"{kind.lower()}-jobs")["QueueUrl"]
             for kind in ("SNAPSHOT", "IMAGE")
         }
         self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | queues)
-        self.recovery = Settings.from_env(self.environment(SiteRole.RECOVERY))
         return self
 
     def __exit__(
@@ -95,6 +94,13 @@ class Installation:
         """End the twin; nothing is left."""
         self.twin.__exit__(kind, error, trace)
         wiring.clients_for.cache_clear()
+
+    def add_recovery_site(self, region: Region, **environment: str) -> Settings:
+        """Make what one recovery stack in `region` would make; `environment` is what differs there."""
+        self._make_site(region, SiteRole.RECOVERY)
+        key_arn = self.twin.client("kms", region).create_key()["KeyMetadata"]["Arn"]
+        own = {"AWS_REGION": region, "HIKAE_COPY_KEY_ARN": key_arn, "HIKAE_BUCKET": self._bucket_in(region)}
+        return Settings.from_env(self.environment(SiteRole.RECOVERY) | own | environment)
 
     def environment(self, site: SiteRole) -> dict[str, str]:
         """What the template would put into the environment of every function of a site."""
@@ -120,12 +126,12 @@ class Installation:
 
     # --- what its user does -------------------------------------------------------------------------------------------
 
-    def apply(self, name: str, text: str, sites: Iterable[SiteRole] = tuple(SiteRole)) -> None:
+    def apply(self, name: str, text: str, sites: Iterable[SiteRole | Settings] = tuple(SiteRole)) -> None:
         """Apply a plan at the sites."""
         for site in sites:
-            region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
-            client = self.twin.client("s3", region)
-            client.put_object(Bucket=self._bucket(site), Key=f"plans/{name}.yaml", Body=text.encode())
+            settings = self._settings(site)
+            client = self.twin.client("s3", settings.place.region)
+            client.put_object(Bucket=settings.bucket, Key=f"plans/{name}.yaml", Body=text.encode())
 
     def remove(self, name: str, sites: Iterable[SiteRole] = tuple(SiteRole)) -> None:
         """Remove a plan at the sites."""
@@ -194,15 +200,15 @@ class Installation:
         self.advance(minutes=20)
         return outcomes
 
-    def copy(self) -> Copying:
+    def copy(self, site: Settings | None = None) -> Copying:
         """One run of copy_recovery_points."""
-        return wiring.broker(self.recovery, now=self.twin.clock.now())
+        return wiring.broker(site or self.recovery, now=self.twin.clock.now())
 
-    def copy_all(self) -> list[Copying]:
+    def copy_all(self, site: Settings | None = None) -> list[Copying]:
         """The broker, woken until nothing is wanted and nothing is in flight."""
         runs = []
         for _ in range(1000):
-            run = self.copy()
+            run = self.copy(site)
             runs.append(run)
             if not run.in_flight and not any(outcome.created for outcome in run.outcomes):
                 return runs
@@ -211,16 +217,15 @@ class Installation:
 
     def prune(
         self,
-        site: SiteRole,
+        site: SiteRole | Settings,
         *,
         now: datetime | None = None,
         dry_run: bool = False,
         lineage_percent: int | None = None,
     ) -> Pruned:
         """One run of prune_recovery_points."""
-        settings = self.primary if site is SiteRole.PRIMARY else self.recovery
         return wiring.pruner(
-            settings, now=now or self.twin.clock.now(), dry_run=dry_run, lineage_percent=lineage_percent
+            self._settings(site), now=now or self.twin.clock.now(), dry_run=dry_run, lineage_percent=lineage_percent
         )
 
     # --- what EC2 says ------------------------------------------------------------------------------------------------
@@ -235,15 +240,24 @@ class Installation:
         pages = self.twin.client("ec2", region).get_paginator("describe_images").paginate(Owners=["self"])
         return [image for page in pages for image in page["Images"]]
 
+    def _settings(self, site: SiteRole | Settings) -> Settings:
+        if isinstance(site, Settings):
+            return site
+        return self.primary if site is SiteRole.PRIMARY else self.recovery
+
     def _bucket(self, site: SiteRole) -> str:
         region = PRIMARY if site is SiteRole.PRIMARY else RECOVERY
+        return self._bucket_in(region, site)
+
+    def _bucket_in(self, region: Region, site: SiteRole = SiteRole.RECOVERY) -> str:
         return bucket_name(installation=self.name, site=site, place=Place(account=ACCOUNT, region=region))
 
     def _make_site(self, region: Region, site: SiteRole) -> None:
         location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         s3 = self.twin.client("s3", region)
-        s3.create_bucket(Bucket=self._bucket(site), **location)
-        s3.put_bucket_versioning(Bucket=self._bucket(site), VersioningConfiguration={"Status": "Enabled"})
+        bucket = self._bucket_in(region, site)
+        s3.create_bucket(Bucket=bucket, **location)
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         self.twin.client("dynamodb", region).create_table(
             TableName=f"hikae-{self.name}-{site}",
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
