@@ -79,7 +79,8 @@ format: .venv/.installed ## put the code into shape
 
 .PHONY: schema
 schema: .venv/.installed ## write docs/reference/plan.schema.json anew, from what the reader of plans goes by
-	hikae plan schema > docs/reference/plan.schema.json
+	hikae plan schema > docs/reference/plan.schema.json.new
+	mv docs/reference/plan.schema.json.new docs/reference/plan.schema.json
 
 # --- the local cloud: begin -------------------------------------------------------------------------------------------
 

@@ -210,14 +210,19 @@ def _retention(description: str) -> Schema:
 
 
 def _recovery() -> Schema:
-    types = {
-        "description": "Where an instance's own type has no room: the types to try instead, in this order.",
-        "type": "array",
-        "minItems": 1,
-        "maxItems": MAX_INSTANCE_TYPES,
-        "items": {"type": "string", "pattern": _whole(INSTANCE_TYPE.pattern)},
-    }
-    return _mapping(RECOVERY_KEYS, "How instances are recovered.", {"instance_types": types})
+    return _mapping(
+        RECOVERY_KEYS,
+        "How instances are recovered.",
+        {
+            "instance_types": {
+                "description": "Instance types to recover on where the instance's own has no room, in this order.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_INSTANCE_TYPES,
+                "items": {"type": "string", "pattern": _whole(INSTANCE_TYPE.pattern)},
+            }
+        },
+    )
 
 
 def _drill() -> Schema:
@@ -234,10 +239,11 @@ def _drill() -> Schema:
                 "minItems": 1,
                 "items": {"anyOf": [{"const": PROBES[0]}, *map(_probe, PROBES[1:])]},
             },
-            "probe_timeout": _duration("How long the probes may take; at most 4h."),
+            "probe_timeout": _duration("How long the probes are waited for; 15m by default, at most 4h."),
             "instance_profile": {
-                "description": "Which instance profile the drill's instances get: drill, or their own.",
+                "description": "Under which instance profile it runs: the drill's, or the instance's own.",
                 "enum": list(PROFILES),
+                "default": PROFILES[0],
             },
         },
     )

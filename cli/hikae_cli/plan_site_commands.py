@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,13 @@ from hikae_cli.plan_changes import Change, Site, difference, plan_changes, plan_
 from hikae_cli.plan_files import FileProblem, PlanFile, read_plan_files
 from hikae_cli.plan_listing import Listed, Row, list_site, side_by_side
 from hikae_cli.plan_review import review_files
+from hikae_cli.site_options import installation_option
 from hikae_cli.terminal import FILES, AsRegion, is_interactive, printable, refuse_stdin_twice
 
 if TYPE_CHECKING:  # it loads the AWS SDK, which checking a plan does without
     from hikae_cli.site_buckets import SiteBuckets, SiteError, Version
 
-_INSTALLATION = re.compile(r"[a-z0-9-]{1,16}")
 _REGION_VARIABLE = {SiteRole.PRIMARY: "HIKAE_PRIMARY_REGION", SiteRole.RECOVERY: "HIKAE_RECOVERY_REGION"}
-
-
-def _check_installation(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not _INSTALLATION.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is not an installation; 1 to 16 small letters, digits and hyphens")
-    return value
 
 
 def _site_options(default: str | None, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -43,13 +36,7 @@ def _site_options(default: str | None, help_text: str) -> Callable[[Callable[...
                 "--region",
                 help="The site's Region; by default that of HIKAE_PRIMARY_REGION or HIKAE_RECOVERY_REGION.",
             ),
-            click.option(
-                "--installation",
-                default="main",
-                show_default=True,
-                callback=_check_installation,
-                help="The stacks' Installation.",
-            ),
+            installation_option,
             click.option("--site", type=choice, help=help_text, **whether_required),
         ):
             command = option(command)

@@ -6,9 +6,9 @@ import re
 import click
 
 from hikae.domain.model import Region, SiteRole
+from hikae.domain.plan_grammar import REGION
 
 _INSTALLATION = re.compile(r"[a-z0-9-]{1,16}")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
 def _check_installation(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -32,6 +32,6 @@ def find_region(role: SiteRole, given: str | None) -> Region:
     region = given or os.environ.get(variable)
     if not region:
         raise click.UsageError(f"the Region of the {role} site is not known; set {variable} or give --region")
-    if not _REGION.fullmatch(region):
+    if not REGION.fullmatch(region):
         raise click.UsageError(f"{region!r} is not a Region's code, such as us-east-1")
     return Region(region)

@@ -41,7 +41,8 @@ def everything() -> dict[str, Any]:
     rule = {"name": "all", "schedule": "0 3 * * MON-FRI", "start_window": "1d12h", "protect": "image", "reboot": True}
     rule |= {"exclude_volumes": exclusion, "consistency": "crash", "retention": retention}
     rule |= {"copies": [{"region": "us-gov-west-1", "retention": retention}], "objectives": {"rpo": "8d", "rto": "90m"}}
-    drill = {"schedule": "@weekly", "group_by": "tag:Service", "order": "tag:Boot Order"}
+    drill: dict[str, Any] = {"probe_timeout": "30m", "instance_profile": "own"}
+    drill |= {"schedule": "@weekly", "group_by": "tag:Service", "order": "tag:Boot Order"}
     drill["probes"] = [
         "status-checks",
         {"tcp": 443},
@@ -61,6 +62,7 @@ def everything() -> dict[str, Any]:
         },
         "rules": [rule, {"name": "b", "schedule": " @", "protect": "snapshots", "retention": {"keep_last": 1}}],
         "retire_after": "90d",
+        "recovery": {"instance_types": ["m6i.large", "m5.large"]},
         "drill": drill,
     }
 
@@ -143,6 +145,12 @@ def test_what_the_reader_refuses_for_its_shape_the_schema_refuses(old, new):
         (("rules", 0, "retention", "keep_within"), "1d1d"),
         (("rules", 0, "retention", "keep_within"), "0d"),
         (("retire_after",), 90),
+        (("recovery",), {}),
+        (("recovery", "instance_types"), []),
+        (("recovery", "instance_types"), ["m5.large"] * 21),
+        (("recovery", "instance_types"), ["large"]),
+        (("drill", "instance_profile"), "mine"),
+        (("drill", "probe_timeout"), "0m"),
         (("drill", "schedule"), None),
         (("drill", "probes"), []),
         (("drill", "probes"), ["reachable"]),

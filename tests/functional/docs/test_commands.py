@@ -118,12 +118,13 @@ def test_every_option_of_looking_ahead_is_documented(words: tuple[str, ...]) -> 
 def every_command() -> dict[str, click.Command]:
     """The commands by what is typed for them: `plan validate`."""
     assert isinstance(main, click.Group)
-    return {
-        f"{group_name} {name}": command
-        for group_name, group in main.commands.items()
-        if isinstance(group, click.Group)
-        for name, command in group.commands.items()
-    }
+    found: dict[str, click.Command] = {}
+    for first, command in main.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{first} {second}": each for second, each in command.commands.items()}
+        else:
+            found[first] = command
+    return found
 
 
 def options_of(command: click.Command) -> set[str]:

@@ -169,7 +169,10 @@ FULL = (
       - region: eu-west-1
         retention: {keep_last: 3}
 retire_after: 90d
+recovery: {instance_types: [m6i.large, m5.large]}
 drill:
+  probe_timeout: 30m
+  instance_profile: own
   schedule: "@weekly"
   group_by: tag:Service
   order: tag:Boot Order
@@ -187,7 +190,10 @@ def test_several_destinations_exclusions_retirement_and_a_drill_are_read():
         tags={"Scratch": frozenset({"a", "b"})}, devices=frozenset({"/dev/sdf", "xvdb"}), data=True
     )
     assert plan.retire_after == timedelta(days=90)
+    assert plan.recovery_types == ("m6i.large", "m5.large")
     assert plan.drill == Drill(
+        probe_timeout=timedelta(minutes=30),
+        own_profile=True,
         schedule="0 0 * * 0",
         group_by="Service",
         order="Boot Order",
@@ -210,6 +216,9 @@ PROBE = "status-checks, or one of tcp, http, https, ssm, console, such as {tcp: 
     [
         ("eu-west-1", "us-west-2", "rules[0].copies[1].region", "us-west-2 is the destination of copies[0], too; keep"),
         ("90d", "1h", "retire_after", "is shorter than 1d; 90d is usual, and without it nothing is released"),
+        ("m6i.large", "large", "recovery.instance_types", "is ['large', 'm5.large']; a list of 1 to 20 types, such as"),
+        ("30m", "5h", "drill.probe_timeout", "is longer than 4h; 15m is usual"),
+        ("instance_profile: own", "instance_profile: mine", "drill.instance_profile", "is 'mine'; drill or own"),
         ("90d", "90", "retire_after", "is 90, not text; put it in quotes"),
         ("[/dev/sdf, xvdb]", "/dev/sdf", "rules[0].exclude_volumes.devices", "is '/dev/sdf'; a list of device names"),
         ("[/dev/sdf, xvdb]", "[/dev/]", "rules[0].exclude_volumes.devices", "is ['/dev/']; a list of device names"),
