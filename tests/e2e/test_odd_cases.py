@@ -390,7 +390,10 @@ def _run(scene: Scene) -> None:
     for site in ("west", "ireland", "here"):
         scene.copying[site] = _copy_all(scene, site)
     scene.wrong_clock = _prune(scene, "primary", now=f"{scene.slot - 20 * DAY:%Y-%m-%dT%H:%M:%SZ}")
-    scene.reasons["at the wrong time"] = scene.reasons["primary"]
+    scene.reasons["a clock behind"] = scene.reasons["primary"]
+    ahead = f"{scene.slot + 1000 * DAY:%Y-%m-%dT%H:%M:%SZ}"
+    _prune(scene, "primary", now=ahead, dry_run=True)
+    scene.reasons["a clock ahead"] = scene.reasons["primary"]
     for site in SITES:
         _prune(scene, site)
     scene.look()
@@ -433,7 +436,14 @@ def _prune(scene: Scene, site: str, **event: Any) -> dict[str, Any]:
     _say_everything(where)
     before = len(scene.log(site, "PruneRecoveryPoints"))
     answer = where.invoke("PruneRecoveryPoints", event)
-    lines = scene.log(site, "PruneRecoveryPoints")[before:]
+    lines: list[Mapping[str, Any]] = []
+
+    def unsaid() -> list[str]:
+        lines[:] = scene.log(site, "PruneRecoveryPoints")[before:]
+        # It is the last line of a run, and they come in order, a little later than the answer.
+        return [] if any(line.get("message") == "pruning" for line in lines) else ["the run's summary"]
+
+    wait_until_empty(unsaid, seconds=20)
     scene.pruning[site] = answer
     scene.reasons[site] = {
         str(line["point"]): [str(line["message"]), *line["reasons"]]
@@ -696,7 +706,12 @@ def test_where_the_recycle_bin_is_required_only_what_it_covers_is_deleted(scene:
 
 def test_a_clock_that_jumped_back_deletes_nothing(scene: Scene) -> None:
     assert (scene.wrong_clock["deleted"], scene.wrong_clock["expired"]) == (0, {})
-    assert "the clock says" in scene.why("free", "at the wrong time")
+    assert "the clock says" in scene.why("free", "a clock behind")
+
+
+def test_a_clock_that_jumped_ahead_gives_nothing_up(scene: Scene) -> None:
+    for name in ("retired, 0", "retired, 1", "retired, half", "retiring, gone, 0"):
+        assert scene.why(name, "a clock ahead").startswith("keep; past retire_after, but the clock says")
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------

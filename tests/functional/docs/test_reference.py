@@ -1,5 +1,6 @@
 """The reference is complete: what the code has is documented, and nothing is documented that it has not."""
 
+import ast
 import re
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_what_the_guide_calls_the_reasons_for_keeping_is_what_the_code_says() ->
     ):
         assert reason in source
         assert reason in OPERATE.read_text()
+
+
+def test_every_objection_of_every_guard_is_in_the_guide() -> None:
+    guide = OPERATE.read_text()
+    objections = [
+        node.value
+        for node in ast.walk(ast.parse((CORE / "domain/guards.py").read_text()))
+        if isinstance(node, ast.Yield) and isinstance(node.value, (ast.JoinedStr, ast.Constant))
+    ]
+    assert len(objections) >= 10
+    for objection in objections:
+        parts = objection.values if isinstance(objection, ast.JoinedStr) else [objection]
+        words = [str(part.value).strip() for part in parts if isinstance(part, ast.Constant)]
+        assert all(each in guide for each in words if each), words
 
 
 def test_every_resource_that_outlives_its_stack_is_named_where_removal_is_explained(template: dict[str, Any]) -> None:

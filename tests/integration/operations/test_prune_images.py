@@ -140,6 +140,7 @@ def test_the_last_of_a_resource_that_was_given_up_goes_even_if_the_first_run_was
         installation.copy_all()
         installation.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=[instance])
         installation.advance(days=3)
+        installation.tick()
         stubborn = snapshots_of(oldest_image(installation))[0]
         installation.twin.backend(PRIMARY).refuse_to_delete(stubborn)
         installation.prune(SiteRole.PRIMARY)

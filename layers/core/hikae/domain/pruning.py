@@ -120,8 +120,8 @@ class Deletion:
 class Pruning:
     """The verdict on every point and every leftover, and what to delete in this run, oldest first.
 
-    `withheld` is what would go but for a limit, by the id of its verdict. `too_large` is what no run can delete, since the
-    cap is below its size; a cap of nothing is somebody's wish, and too small for nothing.
+    `withheld` is what would go but for a limit, by the id of its verdict. `too_large` is what no run can delete, since
+    the cap is below its size; a cap of nothing is somebody's wish, and too small for nothing.
     """
 
     verdicts: tuple[Verdict, ...]
