@@ -3,6 +3,7 @@
 What exists is made through EC2's own API, the past through the twin's control routes, with hikae's real tags.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hikae.domain import naming
+from hikae.domain.manifest import write_manifest
 from hikae.domain.model import (
     AccountId,
     CopyOrigin,
@@ -116,6 +118,7 @@ class Seeded:
     tags: PointTags
     started_at: datetime
     snapshots: tuple[str, ...]
+    manifest: str = ""
     image: str | None = None
     is_copy: bool = False
 
@@ -204,9 +207,15 @@ class Past:
         image = None
         if kind is Kind.IMAGE and not is_orphan:
             image = self._image(self._primary, tags, started_at, snapshots)
-        self._primary.put(naming.manifest_key(tags), "{}")
+        manifest = write_manifest(job, tags, description=_describe(tags), left_out={}, now=started_at)
+        self._primary.put(naming.manifest_key(tags), json.dumps(manifest))
         return Seeded(
-            place=self._primary.place, tags=tags, started_at=started_at, snapshots=tuple(snapshots), image=image
+            place=self._primary.place,
+            tags=tags,
+            started_at=started_at,
+            snapshots=tuple(snapshots),
+            manifest=json.dumps(manifest),
+            image=image,
         )
 
     def copy(self, source: Seeded, site: Site, *, attempt: int = 1, error: str | None = None) -> Seeded:
@@ -217,7 +226,7 @@ class Past:
             origin = CopyOrigin(copy_of=snapshot, source_time=source.started_at, attempt=attempt)
             tags = replace(source.tags, origin=origin)
             made += self._snapshots(site, tags, copied_at, ["vol-ffffffff"], site.key, error=error)
-        site.put(naming.manifest_key(source.tags), "{}")
+        site.put(naming.manifest_key(source.tags), source.manifest)
         return Seeded(place=site.place, tags=source.tags, started_at=copied_at, snapshots=tuple(made), is_copy=True)
 
     def _snapshots(
@@ -256,6 +265,22 @@ class Past:
             "tags": naming.write_tags(tags),
         }
         return str(site.cloud.twin_control("/_twin/seed-image", request)["image_id"])
+
+
+def _describe(tags: PointTags) -> dict[str, Any]:
+    """The least that a resource can be rebuilt from."""
+    volumes = [{"VolumeId": f"vol-0{number:016x}", "Size": 8, "VolumeType": "gp3"} for number in range(tags.members)]
+    if tags.kind is Kind.SNAPSHOT:
+        return {"volume": volumes[0]}
+    return {
+        "instance": {"InstanceType": "t3.small", "Architecture": "x86_64", "RootDeviceName": ROOT_DEVICE},
+        "block_devices": [
+            {"device": f"/dev/sd{letter}", "volume": volume}
+            for letter, volume in zip("fghijklmnop", volumes, strict=False)
+        ],
+        "network_interfaces": [],
+        "elastic_ips": [],
+    }
 
 
 class Present:
