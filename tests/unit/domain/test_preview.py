@@ -266,9 +266,8 @@ def test_the_limits_withhold_and_say_so_once():
 @pytest.mark.parametrize(("retire_after", "left"), [("", 1), ("retire_after: 3d", 0)])
 def test_what_is_gone_makes_no_points_and_goes_with_retire_after(retire_after, left):
     plan = plan_of(extra=retire_after, copies=None, keep="keep_last: 1")
-    beginning = begin(
-        plan, points=[point(hours_ago(1))], resources=(), present={PRIMARY: frozenset()}, inventoried_at={PRIMARY: NOW}
-    )
+    gone = {"present": {PRIMARY: frozenset()}, "inventoried_at": {PRIMARY: NOW}}
+    beginning = begin(plan, points=[point(hours_ago(1))], resources=(), **gone)
     preview = Preview(beginning, days=4)
     events = [event for day in preview.days() for event in day.events]
     assert len(held(preview)) == left
