@@ -258,7 +258,8 @@ def test_the_limits_withhold_and_say_so_once():
     assert "above this run's cap of 2 deletions" in withheld[0].reasons[0]
     at_first = [event for event in happened(events, Happening.DELETED) if event.at == NOW + timedelta(hours=1)]
     assert [event.slot for event in at_first] == [hours_ago(9), hours_ago(8)]
-    stuck = events_of(begin(plan, points=points, limits=DeletionLimits(per_run=200, lineage_percent=50)))
+    days = [point(hours_ago(25 * age)) for age in range(10)]
+    stuck = events_of(begin(plan, points=days, limits=DeletionLimits(per_run=200, lineage_percent=50)))
     assert not happened(stuck, Happening.DELETED)
     assert "more than 50 %" in happened(stuck, Happening.WITHHELD)[0].reasons[0]
 

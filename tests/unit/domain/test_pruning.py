@@ -260,7 +260,7 @@ def test_what_no_run_can_delete_is_named_apart_unless_nothing_is_to_be_deleted_a
 
 
 def test_all_that_a_limit_keeps_is_withheld():
-    held = [point(hours_ago(age), resource=ResourceId("i-2")) for age in range(5)]
+    held = [point(hours_ago(25 * age), resource=ResourceId("i-2")) for age in range(5)]
     points = [point(hours_ago(age)) for age in range(3)]
     pruning = prune([*held, *points], percent=75, cap=1)
     assert pruning.withheld.keys() == {each.id for each in (*held[1:], points[1])}
@@ -276,15 +276,22 @@ def test_a_cap_of_nothing_deletes_nothing():
 
 @pytest.mark.parametrize(("expired", "percent", "held_back"), [(3, 75, 0), (4, 75, 4), (1, 49, 1), (1, 50, 0)])
 def test_a_lineage_that_would_lose_more_than_its_share_loses_nothing(expired, percent, held_back):
-    points = [point(hours_ago(age)) for age in range(expired + 1)]
-    other = [point(hours_ago(age), resource=ResourceId("i-2")) for age in range(2)]
+    points = [point(hours_ago(25 * age)) for age in range(expired + 1)]
+    other = [point(hours_ago(25 * age), resource=ResourceId("i-2")) for age in range(2)]
     pruning = prune([*points, *other], percent=percent)
     assert pruning.held_back == held_back + (percent < 50)
     assert len(pruning.deletions) == (0 if held_back else expired) + (percent >= 50)
 
 
+@pytest.mark.parametrize(("oldest", "held_back"), [(24, 0), (24.1, 6)])
+def test_a_rule_that_makes_many_and_keeps_few_is_not_held_back_for_what_it_made_in_a_day(oldest, held_back):
+    points = [point(hours_ago(age)) for age in (0, 1, 2, 3, 4, 5, oldest)]
+    assert prune(points, percent=75).held_back == held_back
+    assert prune(points, percent=0).held_back == held_back
+
+
 def test_a_lineage_that_is_held_back_says_what_would_have_gone():
-    points = [point(hours_ago(age)) for age in range(5)]
+    points = [point(hours_ago(25 * age)) for age in range(5)]
     pruning = prune(points, percent=75)
     share = "4 of the 5 complete points of i-1 would go at once, more than 75 %"
     for each in points[1:]:
@@ -292,7 +299,7 @@ def test_a_lineage_that_is_held_back_says_what_would_have_gone():
 
 
 def test_duplicates_and_remains_are_no_history_and_go_all_the_same():
-    points = [point(hours_ago(age)) for age in range(5)]
+    points = [point(hours_ago(age)) for age in (0, 1, 2, 3, 25)]
     again = point(hours_ago(1.5), slot=hours_ago(2), attempt=2)
     failed = point(hours_ago(3), attempt=7, state="error")
     pruning = prune([*points, again, failed], percent=75)

@@ -49,6 +49,8 @@ from hikae.domain.retention import Policy
 
 INCOMPLETE_AFTER: Final = timedelta(days=1)
 """How much older than a complete point of its resource a set must be before it is given up for incomplete."""
+CHURN: Final = timedelta(days=1)
+"""How much younger than its resource's newest point are points whose going by themselves never holds a run back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,7 @@ def plan_pruning(
                         deletions.append(leftover)
                     else:
                         kept.append(leftover)
-    allowed, held_back = _hold_back(deletions, points, retired, limits.lineage_percent)
+    allowed, held_back = _hold_back(deletions, points, newest, retired, limits.lineage_percent)
     too_large = tuple(deletion for deletion in allowed if 0 < limits.per_run < deletion.calls)
     allowed, capped = _cap(allowed, limits.per_run)
     return Pruning(
@@ -364,21 +366,30 @@ def _judge_leftovers(point: RecoveryPoint, circumstances: Circumstances) -> Iter
 def _hold_back(
     deletions: Sequence[Deletion],
     points: Sequence[RecoveryPoint],
+    newest: Mapping[Lineage, RecoveryPoint],
     retired: Mapping[str, Verdict],
     percent: int,
 ) -> tuple[list[Deletion], list[Verdict]]:
     """Hold back all complete points of a lineage that would lose more than `percent` of them at once.
 
-    Duplicates, remains and what the user has given up do not count: they are no history.
+    Duplicates, remains and what the user has given up do not count: they are no history. Nor is a lineage held back
+    that would lose nothing but points of its last day: a rule that makes many and keeps few sheds most of them in every
+    run, and that is no mistake.
     """
     first = {point.id: lineage_of(point) for point in earliest_sets(points).values()}
     whole = Counter(first.values())
-    expired = Counter(
-        first[deletion.point.id]
-        for deletion in deletions
-        if deletion.verdict.id in first and deletion.verdict.id not in retired
-    )
-    held = {lineage for lineage, number in expired.items() if number * 100 > percent * whole[lineage]}
+    expired: Counter[Lineage] = Counter()
+    oldest: dict[Lineage, datetime] = {}
+    for deletion in deletions:
+        if deletion.verdict.id in first and deletion.verdict.id not in retired:
+            loser, time = first[deletion.verdict.id], deletion.point.source_time
+            expired[loser] += 1
+            oldest[loser] = min(time, oldest.get(loser, time))
+    held = {
+        lineage
+        for lineage, number in expired.items()
+        if number * 100 > percent * whole[lineage] and newest[lineage].source_time - oldest[lineage] > CHURN
+    }
     allowed, verdicts = [], []
     for deletion in deletions:
         lineage = first.get(deletion.verdict.id)
