@@ -342,7 +342,7 @@ class Present:
                 if instance["State"]["Name"] not in states
             ]
 
-        wait_until_empty(others, seconds=30)
+        wait_until_empty(others, seconds=120)
 
     def image_of(self, snapshot: str, name: str) -> str:
         """An image that somebody has registered of a snapshot."""

@@ -386,7 +386,7 @@ def _apply_plans(scene: Scene) -> None:
 def _run(scene: Scene) -> None:
     primary = scene.sites["primary"]
     scene.tick = primary.invoke("ScheduleBackups", {"now": f"{scene.slot + timedelta(seconds=30):%Y-%m-%dT%H:%M:%SZ}"})
-    wait_until_empty(lambda: _under_way(scene, "primary"), seconds=60)
+    wait_until_empty(lambda: _under_way(scene, "primary"), seconds=240)
     for site in ("west", "ireland", "here"):
         scene.copying[site] = _copy_all(scene, site)
     scene.wrong_clock = _prune(scene, "primary", now=f"{scene.slot - 20 * DAY:%Y-%m-%dT%H:%M:%SZ}")
@@ -424,7 +424,7 @@ def _copy_all(scene: Scene, site: str) -> list[dict[str, Any]]:
     for _ in range(10):
         answer = scene.sites[site].invoke("CopyRecoveryPoints", {"Records": []})
         answers.append(answer)
-        wait_until_empty(lambda: _under_way(scene, site), seconds=60)
+        wait_until_empty(lambda: _under_way(scene, site), seconds=240)
         if not (answer["started"] or answer["later"] or answer["in_flight"]):
             return answers
     raise AssertionError(f"the broker at {site} does not come to an end: {answers[-1]}")
@@ -443,7 +443,7 @@ def _prune(scene: Scene, site: str, **event: Any) -> dict[str, Any]:
         # It is the last line of a run, and they come in order, a little later than the answer.
         return [] if any(line.get("message") == "pruning" for line in lines) else ["the run's summary"]
 
-    wait_until_empty(unsaid, seconds=20)
+    wait_until_empty(unsaid, seconds=60)
     scene.pruning[site] = answer
     scene.reasons[site] = {
         str(line["point"]): [str(line["message"]), *line["reasons"]]
