@@ -37,7 +37,11 @@ addopts = "--import-mode=importlib -p no:cacheprovider"
 """
 # The same examples every time, none of them kept, and no search for the smallest that fails: what fails is enough.
 # Examples come first, properties last, and nothing fails for being slow: this may run on a busy machine.
+# What was remembered before the change is forgotten: mutmut forks each test from a process that has run them all.
 CONFTEST = """\
+import functools
+import gc
+
 import hypothesis
 
 hypothesis.settings.register_profile(
@@ -51,6 +55,12 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("mutants")
+
+
+def pytest_sessionstart(session):
+    for each in gc.get_objects():
+        if isinstance(each, functools._lru_cache_wrapper) and each.__module__.startswith("hikae"):
+            each.cache_clear()
 
 
 def pytest_collection_modifyitems(items):

@@ -245,6 +245,12 @@ def test_what_is_not_a_span_is_refused(text):
         Span.parse(text)
 
 
+def test_what_is_not_a_span_is_shown_as_far_as_a_line_goes():
+    for text, complaint in (("9" * 90, "is not a duration such as 1y2m3d3h"), ("0" * 90 + "h", "is no time at all")):
+        with pytest.raises(ValueError, match=f"^'{text[0] * 80}' {complaint}$"):
+            Span.parse(text)
+
+
 @given(st.lists(st.integers(0, 10_000), min_size=4, max_size=4).filter(any))
 def test_a_span_reads_back_what_it_writes(units):
     span = Span(**dict(zip(("years", "months", "days", "hours"), units, strict=True)))
@@ -275,6 +281,7 @@ def test_a_number_that_is_none_cannot_be_written(name):
     [
         # One month before 31 March is 3 March, one month before 1 April is 1 March.
         ("1m", "UTC", "2026-03-31T12:34:56.789", "2026-03-03T12:34:56.789"),
+        ("1m", "UTC", "2026-03-31T12:47:30", "2026-03-03T12:47:30"),
         ("1m", "UTC", "2026-04-01T12:34:56.789", "2026-03-03T23:59:59.999999"),
         ("1m", "UTC", "2026-04-03T23:47:56.789", "2026-03-03T23:59:59.999999"),
         ("1m", "UTC", "2026-04-04T00:00:00", "2026-03-04T00:00:00"),
@@ -477,3 +484,36 @@ def test_each_of_several_would_be_kept_as_if_it_came_alone():
     assert (
         would_keep(Policy(keep_hourly=1, keep_daily=2), points, days("2026-11-22T19:00"), timezone=ZONE) == frozenset()
     )
+
+
+def test_what_would_be_kept_is_told_by_times_and_of_equal_times_by_ids():
+    def moment(hour: int) -> datetime:
+        return datetime(2026, 11, 22, hour, tzinfo=UTC)
+
+    day = Policy(keep_daily=1)
+    newer_last = [At("z", moment(1) - timedelta(days=3)), At("a", moment(20))]
+    assert would_keep(day, newer_last, [At("m", moment(19)), At("k", moment(21))], timezone=ZONE) == {"k"}
+    last = Policy(keep_last=1)
+    assert would_keep(last, [At("a", moment(1)), At("c", moment(1))], [At("b", moment(1))], timezone=ZONE) == set()
+    assert would_keep(last, [At("c", moment(1))], [At("d", moment(1)), At("b", moment(1))], timezone=ZONE) == {"d"}
+
+
+def test_what_would_be_kept_as_the_oldest_is_older_than_all_that_are_there():
+    points = days("2026-11-22T20:00", "2026-11-22T19:00", "2026-11-21T20:00")
+    oldest = days("2026-11-20T09:00")
+    assert would_keep(Policy(keep_daily=3), points, oldest, timezone=ZONE) == {"2026-11-20T09:00"}
+    assert would_keep(Policy(keep_daily=2), points[:1], points[1:2], timezone=ZONE) == {"2026-11-22T19:00"}
+    assert would_keep(Policy(keep_daily=2), [points[0], *oldest], points[1:2], timezone=ZONE) == set()
+    within = Policy(keep_within_daily=Span(days=2))
+    assert would_keep(within, points[:1], points[1:2], timezone=ZONE) == {"2026-11-22T19:00"}
+
+
+def test_what_would_be_kept_goes_by_the_days_of_the_plans_zone():
+    points, other = days("2026-11-22T16:00", "2026-11-20T12:00"), days("2026-11-22T14:30")
+    assert would_keep(Policy(keep_daily=2), points, other, timezone=ZoneInfo("Asia/Tokyo")) == {"2026-11-22T14:30"}
+    assert would_keep(Policy(keep_daily=2), points, other, timezone=ZONE) == set()
+    # A day before 2 November 00:30 in New York is 25 hours earlier.
+    points, other = days("2026-11-02T05:30", "2026-10-20"), days("2026-11-01T05:00")
+    day = Policy(keep_within=Span(days=1))
+    assert would_keep(day, points, other, timezone=ZoneInfo("America/New_York")) == {"2026-11-01T05:00"}
+    assert would_keep(day, points, other, timezone=ZONE) == set()
