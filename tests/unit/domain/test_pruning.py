@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hikae.domain.guards import Surroundings
-from hikae.domain.model import Action, Kind, PointState, ResourceId
+from hikae.domain.model import Action, Kind, PointState, Region, ResourceId, SiteRole
 from hikae.domain.naming import HOLD
-from hikae.domain.pruning import DeletionLimits, KeepPolicy, plan_pruning
+from hikae.domain.plan import parse_plan
+from hikae.domain.pruning import DeletionLimits, KeepPolicy, keep_policy_of, plan_pruning
 from hikae.domain.replication import CopyPolicy, earliest_sets
 from hikae.domain.retention import Policy
 from tests.unit.domain.builders import (
@@ -58,6 +59,55 @@ def assert_kept(pruning, kept, *reasons: str) -> None:
     assert verdict_on(pruning, kept.id).action is Action.KEEP
     assert verdict_on(pruning, kept.id).reasons == reasons
     assert not deleted(pruning) & {*kept.resource_ids}
+
+
+# --- what a plan says -------------------------------------------------------------------------------------------------
+
+PLAN = parse_plan("""
+version: 1
+plan: production
+timezone: Asia/Tokyo
+retire_after: 90d
+selection: {resources: [instance], tags: {Backup: production}}
+rules:
+  - name: nightly
+    schedule: "0 1 * * *"
+    protect: snapshots
+    retention: {keep_last: 7}
+  - name: hourly
+    schedule: "0 * * * *"
+    protect: snapshots
+    retention: {keep_last: 24}
+    copies:
+      - {region: us-west-2, retention: {keep_last: 6}}
+      - {region: eu-west-1, retention: {keep_last: 3}}
+""")
+
+
+def test_a_site_keeps_what_the_plan_says_of_it_and_knows_what_each_destination_keeps():
+    known = {"timezone": ZoneInfo("Asia/Tokyo"), "retire_after": timedelta(days=90)}
+    primary = keep_policy_of(PLAN, "hourly", site=SiteRole.PRIMARY, region=PRIMARY.region)
+    assert primary == KeepPolicy(
+        retention=Policy(keep_last=24),
+        copies={
+            RECOVERY.region: CopyPolicy(retention=Policy(keep_last=6), **known),
+            Region("eu-west-1"): CopyPolicy(retention=Policy(keep_last=3), **known),
+        },
+        **known,
+    )
+    assert primary.note == ""
+    noted = keep_policy_of(PLAN, "hourly", site=SiteRole.RECOVERY, region=Region("eu-west-1"), note="by the last plan")
+    assert noted == KeepPolicy(retention=Policy(keep_last=3), copies={}, note="by the last plan", **known)
+
+
+def test_a_plan_says_nothing_of_a_rule_that_it_does_not_have_or_does_not_copy_to_a_site():
+    for site, rule, region in (
+        (SiteRole.PRIMARY, "weekly", PRIMARY.region),
+        (SiteRole.RECOVERY, "weekly", RECOVERY.region),
+        (SiteRole.RECOVERY, "nightly", RECOVERY.region),
+        (SiteRole.RECOVERY, "hourly", PRIMARY.region),
+    ):
+        assert keep_policy_of(PLAN, rule, site=site, region=region) is None
 
 
 # --- retention proposes -----------------------------------------------------------------------------------------------

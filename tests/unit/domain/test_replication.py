@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hikae.domain import retention
 from hikae.domain.model import Action, Kind, Place, Region, ResourceId, Verdict
 from hikae.domain.naming import format_time, point_id
+from hikae.domain.plan import parse_plan
 from hikae.domain.replication import (
     KEY_REMEDY,
     MAX_ATTEMPTS,
@@ -16,6 +17,7 @@ from hikae.domain.replication import (
     CopyPolicy,
     RetryCopy,
     StartCopy,
+    copy_policy_of,
     earliest_sets,
     explain_failure,
     group_of,
@@ -48,6 +50,38 @@ def policies(**rules: int) -> dict[tuple[str, str], CopyPolicy]:
 
 def wanted(sources, copies=(), policies=HOURLY):
     return list(plan_replication(sources=sources, copies=copies, policies=policies, now=NOW).wanted)
+
+
+# --- what a plan says -------------------------------------------------------------------------------------------------
+
+PLAN = parse_plan("""
+version: 1
+plan: production
+timezone: Asia/Tokyo
+retire_after: 90d
+selection: {resources: [instance], tags: {Backup: production}}
+rules:
+  - name: hourly
+    schedule: "0 * * * *"
+    protect: snapshots
+    retention: {keep_last: 24}
+    copies:
+      - {region: us-west-2, retention: {keep_last: 6}}
+      - {region: eu-west-1, retention: {keep_last: 3}}
+    objectives: {rpo: 3h}
+""")
+
+
+def test_a_destination_keeps_and_owes_what_the_plan_says_of_it():
+    [rule] = PLAN.rules
+    assert copy_policy_of(PLAN, rule, Region("eu-west-1")) == CopyPolicy(
+        retention=Policy(keep_last=3),
+        timezone=ZoneInfo("Asia/Tokyo"),
+        rpo=timedelta(hours=3),
+        retire_after=timedelta(days=90),
+    )
+    assert copy_policy_of(PLAN, rule, Region("us-west-2")).retention == Policy(keep_last=6)
+    assert copy_policy_of(PLAN, rule, Region("us-east-1")) is None
 
 
 # --- which ------------------------------------------------------------------------------------------------------------
