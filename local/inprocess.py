@@ -13,12 +13,16 @@ from typing import Any, Self
 from hikae.domain.jobs import read_job
 from hikae.domain.model import AccountId, Job, Place, Region, SiteRole
 from hikae.domain.naming import bucket_name
+from hikae.domain.runs import Step
 from hikae.operations.copy_recovery_points import Copying
 from hikae.operations.prune_recovery_points import Pruned
+from hikae.operations.recovery.site import RecoverySite
+from hikae.operations.recovery.take_step import take_step
 from hikae.operations.schedule_backups import Tick
 from hikae.ports import Outcome
 from hikae.runtime import wiring
 from hikae.runtime.settings import Settings
+from local.state_machine import Player
 from local.twin.testing import Twin
 
 ACCOUNT = AccountId("123456789012")
@@ -71,6 +75,8 @@ class Installation:
     key_arn: str = field(init=False, default="")
     primary: Settings = field(init=False)
     recovery: Settings = field(init=False)
+    drill_vpc: dict[str, str] = field(init=False)
+    restore_vpc: dict[str, str] = field(init=False)
 
     def __enter__(self) -> Self:
         """Start the twin and make what the two stacks would make."""
@@ -78,7 +84,7 @@ class Installation:
         self.twin = Twin(now=self.now, account_id=ACCOUNT)
         self.twin.__enter__()
         self._make_site(PRIMARY, SiteRole.PRIMARY)
-        self.recovery = self.add_recovery_site(RECOVERY)
+        self.recovery = self.add_recovery_site(RECOVERY, **self._make_recovery())
         self.key_arn = self.recovery.copy_key_arn
         sqs = self.twin.client("sqs", PRIMARY)
         queues = {
@@ -227,6 +233,75 @@ class Installation:
         return wiring.pruner(
             self._settings(site), now=now or self.twin.clock.now(), dry_run=dry_run, lineage_percent=lineage_percent
         )
+
+    # --- recovery -----------------------------------------------------------------------------------------------------
+
+    def recovery_site(self) -> RecoverySite:
+        """The recovery site, as its steps see it."""
+        return wiring.recovery_site(self.recovery)
+
+    def step(self, step: str, name: str, request: Mapping[str, Any] | None = None, *, failure: str = "") -> Step:
+        """One step of a run."""
+        return take_step(
+            step, name, request=request or {}, failure=failure, site=self.recovery_site(), now=self.twin.clock.now()
+        )
+
+    def recover(self, name: str, request: Mapping[str, Any], *, call: Any = None) -> Player:
+        """An execution of the recover state machine, to be played; `call` takes the place of the function."""
+        client = self.twin.client("stepfunctions", RECOVERY)
+        client.start_execution(stateMachineArn=self.recovery.recover_arn, name=name, input="{}")
+
+        def run_step(event: dict[str, Any]) -> dict[str, Any]:
+            taken = self.step(event["step"], event["run"], event["request"], failure=event.get("failure", ""))
+            return {"status": taken.status.value, "reason": taken.reason, "wait": taken.wait}
+
+        return Player(name=name, call=call or run_step, wait=lambda seconds: self.advance(seconds=seconds))
+
+    def end_execution(self, name: str) -> None:
+        """The execution is over, for whatever reason."""
+        arn = f"{self.recovery.recover_arn.replace(':stateMachine:', ':execution:')}:{name}"
+        self.twin.client("stepfunctions", RECOVERY).stop_execution(executionArn=arn)
+
+    def document(self, key: str) -> dict[str, Any]:
+        """A document in the recovery site's bucket."""
+        return wiring.recovery_site(self.recovery).documents.read(key)
+
+    def set_recovery_settings(self, text: str) -> None:
+        """Store the recovery settings."""
+        self.twin.client("s3", RECOVERY).put_object(
+            Bucket=self.recovery.bucket, Key="recovery/settings.yaml", Body=text.encode()
+        )
+
+    def _make_recovery(self) -> dict[str, str]:
+        """What the template makes for recovery, and a network of the user's to restore into."""
+        self.drill_vpc = self._make_vpc("10.255.0.0/16", "10.255.{}.0/24")
+        self.restore_vpc = self._make_vpc("172.31.0.0/16", "172.31.{}.0/20")
+        kms = self.twin.client("kms", RECOVERY)
+        evidence_key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]
+        machine = self.twin.client("stepfunctions", RECOVERY).create_state_machine(
+            name=f"hikae-{self.name}-recovery-recover",
+            definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/recover",
+        )["stateMachineArn"]
+        return {
+            "HIKAE_DRILL_SUBNETS": f"{self.drill_vpc['a']},{self.drill_vpc['b']}",
+            "HIKAE_DRILL_SECURITY_GROUPS": self.drill_vpc["group"],
+            "HIKAE_PROBE_FUNCTION": f"hikae-{self.name}-recovery-probe-network",
+            "HIKAE_EVIDENCE_KEY_ARN": evidence_key,
+            "HIKAE_RECOVER_ARN": machine,
+            "HIKAE_CODE_VERSION": "test",
+        }
+
+    def _make_vpc(self, cidr: str, subnet_cidr: str) -> dict[str, str]:
+        ec2 = self.twin.client("ec2", RECOVERY)
+        vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        made = {"vpc": vpc}
+        for number, zone in ((0, "a"), (16, "b")):
+            made[zone] = ec2.create_subnet(
+                VpcId=vpc, CidrBlock=subnet_cidr.format(number), AvailabilityZone=f"{RECOVERY}{zone}"
+            )["Subnet"]["SubnetId"]
+        made["group"] = ec2.create_security_group(GroupName=f"hikae-{cidr}", Description="x", VpcId=vpc)["GroupId"]
+        return made
 
     # --- what EC2 says ------------------------------------------------------------------------------------------------
 

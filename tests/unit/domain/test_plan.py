@@ -551,15 +551,9 @@ def test_a_section_of_the_wrong_shape_is_named(section, new):
 
 
 def test_an_unknown_key_is_named_together_with_the_known_ones():
+    known = "version, plan, timezone, selection, rules, retire_after, recovery, drill"
     assert problems(changed("plan: production", "plan: production\ndescription: ours")) == [
-        (
-            3,
-            "description",
-            (
-                "is not a key of a plan here; the keys are version, plan, timezone, selection, rules, retire_after, "
-                "recovery, drill"
-            ),
-        )
+        (3, "description", f"is not a key of a plan here; the keys are {known}")
     ]
 
 

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_rbin import RecycleBinClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 READING = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
 CREATING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
@@ -70,6 +75,31 @@ class Clients:
     def rbin(self) -> "RecycleBinClient":
         """The Recycle Bin in the site's own Region."""
         client: RecycleBinClient = self._client("rbin", self.region)
+        return client
+
+    def kms(self) -> "KMSClient":
+        """KMS in the site's own Region."""
+        client: KMSClient = self._client("kms", self.region)
+        return client
+
+    def ssm(self) -> "SSMClient":
+        """Systems Manager in the site's own Region."""
+        client: SSMClient = self._client("ssm", self.region)
+        return client
+
+    def awslambda(self) -> "LambdaClient":
+        """Lambda in the site's own Region."""
+        client: LambdaClient = self._client("lambda", self.region)
+        return client
+
+    def stepfunctions(self) -> "SFNClient":
+        """Step Functions in the site's own Region."""
+        client: SFNClient = self._client("stepfunctions", self.region)
+        return client
+
+    def elbv2(self) -> "ElasticLoadBalancingv2Client":
+        """Elastic Load Balancing in the site's own Region."""
+        client: ElasticLoadBalancingv2Client = self._client("elbv2", self.region)
         return client
 
     def _client(self, service: str, region: str, *, is_creating: bool = False) -> Any:

@@ -17,7 +17,8 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from hikae.ports import Ambiguous, InUse, LimitReached, NotFound, PortError, Refused, Throttled, Unreachable
+from hikae.domain.recovery import CAPACITY_CODES
+from hikae.ports import Ambiguous, InUse, LimitReached, NoCapacity, NotFound, PortError, Refused, Throttled, Unreachable
 
 _T = TypeVar("_T")
 
@@ -34,7 +35,7 @@ LIMITED = frozenset(
     }
 )
 IN_USE = frozenset({"InvalidSnapshot.InUse"})
-GONE = frozenset({"InvalidAMIID.Unavailable", "NoSuchKey", "404"})
+GONE = frozenset({"InvalidAMIID.Unavailable", "NoSuchKey", "404", "ExecutionDoesNotExist"})
 # Somebody with the same identity has been here, and EC2 does not show the result yet: look again later.
 TAKEN = frozenset({"InvalidAMIName.Duplicate"})
 _SERVER_ERROR = 500
@@ -58,6 +59,9 @@ def translate(error: ClientError | BotoCoreError, resource: str) -> PortError:
         kind = Throttled
     elif code in LIMITED:
         kind = LimitReached
+    elif code in CAPACITY_CODES:
+        # EC2 answers some of these as its own failure (500), but the call did not happen.
+        kind = NoCapacity
     elif code in TAKEN or status >= _SERVER_ERROR:
         kind = Ambiguous
     elif code in IN_USE:

@@ -67,6 +67,7 @@ def make_record(  # noqa: PLR0913 - what a record is made of
         },
         "members": [_member(member, run, objectives.get(member.resource, Objective())) for member in run.members],
         "missing": dict(run.missing),
+        "left_out": dict(run.left_out),
         "rejected_points": dict(run.rejected),
         "torn_down": list(run.torn_down),
         "left_behind": list(run.left_behind),

@@ -135,8 +135,8 @@ def write_manifest(
     return document
 
 
-def read_manifest(document: Mapping[str, Any], *, tags: PointTags) -> Manifest:
-    """The manifest of the point with `tags`.
+def read_manifest(document: Mapping[str, Any], *, tags: PointTags | None = None) -> Manifest:
+    """The manifest, and where `tags` are given, that of the point with these tags.
 
     Raises:
         ManifestError: it cannot be read, cannot rebuild the resource, or is another point's.
@@ -145,6 +145,8 @@ def read_manifest(document: Mapping[str, Any], *, tags: PointTags) -> Manifest:
     manifest = reader.manifest()
     if manifest is None:
         raise ManifestError(reader.problems)
+    if tags is None:
+        return manifest
     identity = tags.identity
     expected = {
         "point": tags.point,

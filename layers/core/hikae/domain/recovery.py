@@ -104,12 +104,12 @@ def tags_of_point(point: RecoveryPoint) -> dict[str, str]:
 def list_groups(points: Iterable[RecoveryPoint], *, plan: str, group_by: str) -> dict[str, list[str]]:
     """The resources of a plan that are recovered together, by the value of their tag; without a tag, all together.
 
-    A resource is in the group that its newest complete point says; one without the tag is in the group "".
+    A resource is in the group that its newest point says, complete or not; one without the tag is in the group "".
     """
     newest: dict[str, RecoveryPoint] = {}
     for point in points:
         identity = point.tags.identity
-        if identity.plan == plan and point.is_complete:
+        if identity.plan == plan and (point.image or point.snapshots):
             known = newest.get(identity.resource)
             if known is None or point.source_time > known.source_time:
                 newest[identity.resource] = point
@@ -536,6 +536,11 @@ class Made:
     def resource(self) -> str:
         """What it stands for."""
         return self.tags.get(RECOVERED_RESOURCE, "")
+
+    @property
+    def point(self) -> str:
+        """The point that it was made from."""
+        return self.tags.get(RECOVERED_FROM, "")
 
 
 GONE: Final = frozenset({"terminated", "deleted", "deregistered"})

@@ -145,7 +145,6 @@ class Member:
     instance: str = ""
     volume: str = ""
     private_ip: str = ""
-    wants_ip: str = ""
     launched_at: datetime | None = None
     running_at: datetime | None = None
     networked: bool = False
@@ -176,6 +175,7 @@ class Run:
     version: int = RUN_VERSION
     members: tuple[Member, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     rejected: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Stage] = field(default_factory=dict)
     failure: str = ""

@@ -33,6 +33,13 @@ class Settings:
     deletion_cap: int = 2000
     lineage_deletion_percent: int = 75
     require_recycle_bin: bool = False
+    drill_subnets: tuple[str, ...] = ()
+    drill_security_groups: tuple[str, ...] = ()
+    drill_profile: str = ""
+    probe_function: str = ""
+    evidence_key_arn: str = ""
+    recover_arn: str = ""
+    code_version: str = ""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -58,6 +65,13 @@ class Settings:
             deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 2000, default="2000"),
             lineage_deletion_percent=reader.read("HIKAE_LINEAGE_DELETION_PERCENT", _percent, 75, default="75"),
             require_recycle_bin=reader.read("HIKAE_REQUIRE_RECYCLE_BIN", _flag, fallback=False, default="false"),
+            drill_subnets=reader.read("HIKAE_DRILL_SUBNETS", _names, (), default=""),
+            drill_security_groups=reader.read("HIKAE_DRILL_SECURITY_GROUPS", _names, (), default=""),
+            drill_profile=reader.text("HIKAE_DRILL_PROFILE", default=""),
+            probe_function=reader.text("HIKAE_PROBE_FUNCTION", default=""),
+            evidence_key_arn=reader.text("HIKAE_EVIDENCE_KEY_ARN", default=""),
+            recover_arn=reader.text("HIKAE_RECOVER_ARN", default=""),
+            code_version=reader.text("HIKAE_CODE_VERSION", default=""),
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))
@@ -126,6 +140,10 @@ def _flag(value: str) -> bool:
     if value not in {"true", "false"}:
         raise ValueError("either true or false")
     return value == "true"
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(_parts(value))
 
 
 def _parts(value: str) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hikae.aws.usage import AwsUsage
     from hikae.operations.copy_recovery_points import Copying, SourceSite
     from hikae.operations.prune_recovery_points import Pruned, Survey
+    from hikae.operations.recovery.site import RecoverySite
     from hikae.operations.schedule_backups import Tick
     from hikae.ports import PlanStore
 
@@ -196,3 +197,43 @@ def _destination(settings: Settings, region: Region) -> "Ec2Holdings":
 
     there = Place(account=settings.place.account, region=region)
     return Ec2Holdings(clients_for(settings.place.region).reading_ec2(region), place=there)
+
+
+def recovery_site(settings: Settings) -> "RecoverySite":
+    """What restores and drills of this site work with; nothing of it asks another Region."""
+    from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
+    from hikae.aws.evidence import KmsSigner, StepFunctionsExecutions  # noqa: PLC0415
+    from hikae.aws.recovery import AwsProber, Ec2Recoverer, Ec2Surroundings, S3RecoverySettings  # noqa: PLC0415
+    from hikae.domain.recovery import DrillNetwork  # noqa: PLC0415
+    from hikae.operations.recovery.site import RecoverySite  # noqa: PLC0415
+
+    if not settings.copy_key_arn:
+        raise SettingsError("HIKAE_COPY_KEY_ARN is not set: recovery is a recovery site's")
+    clients = clients_for(settings.place.region)
+    return RecoverySite(
+        installation=settings.installation,
+        place=settings.place,
+        plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        settings=S3RecoverySettings(clients.s3(), bucket=settings.bucket),
+        recoverer=Ec2Recoverer(
+            creating=clients.creating_ec2(), reading=clients.reading_ec2(), load_balancing=clients.elbv2
+        ),
+        surroundings=Ec2Surroundings(clients.reading_ec2(), kms=clients.kms(), key_arn=settings.copy_key_arn),
+        prober=AwsProber(
+            clients.reading_ec2(),
+            ssm=clients.ssm,
+            functions=clients.awslambda,
+            function_name=settings.probe_function,
+        ),
+        signer=KmsSigner(clients.kms(), key_arn=settings.evidence_key_arn),
+        executions=StepFunctionsExecutions(clients.stepfunctions(), state_machine_arn=settings.recover_arn),
+        network=DrillNetwork(
+            subnets=settings.drill_subnets,
+            security_groups=settings.drill_security_groups,
+            profile=settings.drill_profile,
+        ),
+        code_version=settings.code_version,
+    )

@@ -1,0 +1,362 @@
+"""EC2 and its neighbours behind the ports of recovery: make, look around, probe, remove."""
+
+import base64
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hikae.aws.documents import read_text
+from hikae.aws.errors import reading, send, translate
+from hikae.domain.document import PlanError
+from hikae.domain.naming import RECOVERY_SETTINGS_KEY
+from hikae.domain.recovery import InstanceType, Made, Subnet
+from hikae.domain.recovery_settings import RecoverySettings, read_settings
+from hikae.ports import NotFound, Refused
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_ssm import SSMClient
+
+_PAGE = 1000
+_CHECKS = ("InstanceStatus", "SystemStatus")
+_DRY_RUN = "DryRunOperation"
+"""What EC2 answers where it would have done it: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html."""
+
+
+class Ec2Recoverer:
+    """Makes and removes; `creating` must not retry by itself."""
+
+    def __init__(
+        self,
+        *,
+        creating: "EC2Client",
+        reading: "EC2Client",
+        load_balancing: Callable[[], "ElasticLoadBalancingv2Client"],
+    ) -> None:
+        self._creating = creating
+        self._reading = reading
+        self._load_balancing = load_balancing
+
+    def made(self, *, tag: str, value: str) -> list[Made]:
+        """See `ports.Recoverer`. A `*` in the value stands for anything."""
+        filters: list[Any] = [{"Name": f"tag:{tag}", "Values": [value]}]
+        paging: Any = {"PageSize": _PAGE}
+        made: list[Made] = []
+        with reading(f"what carries {tag}={value}"):
+            for instances in self._reading.get_paginator("describe_instances").paginate(
+                Filters=filters, PaginationConfig=paging
+            ):
+                for reservation in instances["Reservations"]:
+                    made.extend(_instance(each) for each in reservation.get("Instances", []))
+            for volumes in self._reading.get_paginator("describe_volumes").paginate(
+                Filters=filters, PaginationConfig=paging
+            ):
+                made.extend(_volume(each) for each in volumes["Volumes"])
+            for images in self._reading.get_paginator("describe_images").paginate(
+                Owners=["self"], Filters=filters, IncludeDisabled=True, PaginationConfig=paging
+            ):
+                made.extend(_image(each) for each in images["Images"])
+        return made
+
+    def images(self, images: Collection[str]) -> Mapping[str, str]:
+        """See `ports.Recoverer`."""
+        found = self._images([{"Name": "image-id", "Values": sorted(images)}]) if images else []
+        return {image["ImageId"]: image["State"] for image in found}
+
+    def find_image(self, name: str) -> Made | None:
+        """See `ports.Recoverer`."""
+        return next((_image(each) for each in self._images([{"Name": "name", "Values": [name]}])), None)
+
+    def _images(self, filters: list[Any]) -> list[Any]:
+        found: list[Any] = []
+        with reading("images"):
+            for page in self._reading.get_paginator("describe_images").paginate(
+                Owners=["self"], Filters=filters, PaginationConfig={"PageSize": _PAGE}
+            ):
+                found.extend(page["Images"])
+        return found
+
+    def register_image(self, request: Mapping[str, Any]) -> str:
+        """See `ports.Recoverer`."""
+        return send(lambda: self._creating.register_image(**request), resource=request["Name"])["ImageId"]
+
+    def launch(self, request: Mapping[str, Any]) -> str:
+        """See `ports.Recoverer`."""
+        ready = _with_plain_user_data(request)
+        answer = send(lambda: self._creating.run_instances(**ready), resource=request["ImageId"])
+        return answer["Instances"][0]["InstanceId"]
+
+    def check_launch(self, request: Mapping[str, Any]) -> None:
+        """See `ports.Recoverer`."""
+        ready = _with_plain_user_data(request)
+        try:
+            self._reading.run_instances(**ready, DryRun=True)
+        except (ClientError, BotoCoreError) as error:
+            translated = translate(error, request["ImageId"])
+            if translated.code != _DRY_RUN:
+                raise translated from error
+
+    def create_volume(self, request: Mapping[str, Any]) -> str:
+        """See `ports.Recoverer`."""
+        return send(lambda: self._creating.create_volume(**request), resource=request["SnapshotId"])["VolumeId"]
+
+    def remove(self, thing: Made) -> None:
+        """See `ports.Recoverer`."""
+        remove: Mapping[str, Callable[[], Any]] = {
+            "instance": lambda: self._reading.terminate_instances(InstanceIds=[thing.id]),
+            "volume": lambda: self._reading.delete_volume(VolumeId=thing.id),
+            # Never with its snapshots: they are the recovery point.
+            "image": lambda: self._reading.deregister_image(ImageId=thing.id, DeleteAssociatedSnapshots=False),
+        }
+        try:
+            send(remove[thing.kind], resource=thing.id)
+        except NotFound:
+            return
+
+    def set_source_dest_check(self, instance: str, *, enabled: bool) -> None:
+        """See `ports.Recoverer`."""
+        send(
+            lambda: self._reading.modify_instance_attribute(InstanceId=instance, SourceDestCheck={"Value": enabled}),
+            resource=instance,
+        )
+
+    def associate_address(self, instance: str, allocation: str) -> None:
+        """See `ports.Recoverer`."""
+        send(
+            lambda: self._reading.associate_address(
+                InstanceId=instance, AllocationId=allocation, AllowReassociation=False
+            ),
+            resource=allocation,
+        )
+
+    def register_targets(self, instance: str, target_group: str) -> None:
+        """See `ports.Recoverer`."""
+        send(
+            lambda: self._load_balancing().register_targets(TargetGroupArn=target_group, Targets=[{"Id": instance}]),
+            resource=target_group,
+        )
+
+
+class Ec2Surroundings:
+    """What the Region offers."""
+
+    def __init__(self, ec2: "EC2Client", *, kms: "KMSClient", key_arn: str) -> None:
+        self._ec2 = ec2
+        self._kms = kms
+        self._key_arn = key_arn
+
+    def subnets(self, subnets: Collection[str]) -> Mapping[str, Subnet]:
+        """See `ports.Surroundings`. Asked by a filter: an id that is not there must not hide those that are."""
+        if not subnets:
+            return {}
+        with reading("subnets"):
+            found = self._ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": sorted(subnets)}])["Subnets"]
+        return {
+            subnet["SubnetId"]: Subnet(
+                id=subnet["SubnetId"],
+                zone=subnet["AvailabilityZone"],
+                vpc=subnet["VpcId"],
+                cidr=subnet["CidrBlock"],
+                free=subnet["AvailableIpAddressCount"],
+            )
+            for subnet in found
+        }
+
+    def security_groups(self, groups: Collection[str]) -> Mapping[str, str]:
+        """See `ports.Surroundings`."""
+        if not groups:
+            return {}
+        with reading("security groups"):
+            found = self._ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": sorted(groups)}])
+        return {group["GroupId"]: group.get("VpcId", "") for group in found["SecurityGroups"]}
+
+    def key_pairs(self, names: Collection[str]) -> frozenset[str]:
+        """See `ports.Surroundings`."""
+        with reading("key pairs"):
+            found = self._ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": sorted(names)}])
+        return frozenset(pair["KeyName"] for pair in found["KeyPairs"])
+
+    def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
+        """See `ports.Surroundings`."""
+        known: dict[str, InstanceType] = {}
+        with reading("instance types"):
+            for page in self._ec2.get_paginator("describe_instance_types").paginate(
+                Filters=[{"Name": "instance-type", "Values": sorted(names)}]
+            ):
+                known.update({each["InstanceType"]: _type(each) for each in page["InstanceTypes"]})
+        return known
+
+    def offered(self, names: Collection[str], zones: Collection[str]) -> frozenset[tuple[str, str]]:
+        """See `ports.Surroundings`."""
+        offered: set[tuple[str, str]] = set()
+        with reading("instance type offerings"):
+            for page in self._ec2.get_paginator("describe_instance_type_offerings").paginate(
+                LocationType="availability-zone",
+                Filters=[
+                    {"Name": "instance-type", "Values": sorted(names)},
+                    {"Name": "location", "Values": sorted(zones)},
+                ],
+            ):
+                offered.update((each["InstanceType"], each["Location"]) for each in page["InstanceTypeOfferings"])
+        return frozenset(offered)
+
+    def is_key_usable(self) -> bool:
+        """See `ports.Surroundings`."""
+        with reading(self._key_arn):
+            return self._kms.describe_key(KeyId=self._key_arn)["KeyMetadata"].get("KeyState") == "Enabled"
+
+
+class AwsProber:
+    """Asks EC2, SSM, and a function inside the drills' network."""
+
+    def __init__(
+        self,
+        ec2: "EC2Client",
+        *,
+        ssm: Callable[[], "SSMClient"],
+        functions: Callable[[], "LambdaClient"],
+        function_name: str,
+    ) -> None:
+        self._ec2 = ec2
+        self._ssm = ssm
+        self._functions = functions
+        self._function_name = function_name
+
+    def status(self, instance: str) -> tuple[str, str]:
+        """See `ports.Prober`."""
+        with reading(instance):
+            answer = self._ec2.describe_instance_status(Filters=[], InstanceIds=[instance], IncludeAllInstances=True)
+        found: Mapping[str, Any] = next(iter(answer["InstanceStatuses"]), {})
+        instance_status, system = (found.get(key, {}).get("Status", "unknown") for key in _CHECKS)
+        return instance_status, system
+
+    def console(self, instance: str) -> str:
+        """See `ports.Prober`."""
+        with reading(instance):
+            # boto3 decodes it; Latest is for Nitro only, so the buffered output is what every type has.
+            return self._ec2.get_console_output(InstanceId=instance).get("Output", "")
+
+    def send_command(self, instance: str, command: str, *, comment: str) -> str:
+        """See `ports.Prober`. SendCommand has no client token; a command is known by its comment."""
+        ssm = self._ssm()
+        with reading(instance):
+            for page in ssm.get_paginator("list_commands").paginate(InstanceId=instance):
+                for sent in page["Commands"]:
+                    if sent.get("Comment") == comment:
+                        return sent["CommandId"]
+        answer = send(
+            lambda: ssm.send_command(
+                InstanceIds=[instance],
+                DocumentName="AWS-RunShellScript",
+                Comment=comment,
+                Parameters={"commands": [command]},
+            ),
+            resource=instance,
+        )
+        return answer["Command"]["CommandId"]
+
+    def command_result(self, instance: str, reference: str) -> tuple[str, str]:
+        """See `ports.Prober`."""
+        try:
+            answer = self._ssm().get_command_invocation(CommandId=reference, InstanceId=instance)
+        except self._ssm().exceptions.InvocationDoesNotExist:
+            return "Pending", ""  # it was sent a moment ago
+        return answer["Status"], answer.get("StandardOutputContent", "") or answer.get("StandardErrorContent", "")
+
+    def connect(self, address: str, kind: str, value: str) -> tuple[bool, str]:
+        """See `ports.Prober`."""
+        payload = json.dumps({"address": address, "kind": kind, "value": value}).encode()
+        with reading(self._function_name or "the probe function"):
+            answer = self._functions().invoke(FunctionName=self._function_name, Payload=payload)
+        said = answer["Payload"].read()
+        if answer.get("FunctionError"):
+            return False, f"the probe function failed: {answer['FunctionError']}"
+        result = json.loads(said)
+        return bool(result["ok"]), str(result["detail"])
+
+
+class S3RecoverySettings:
+    """The recovery settings in the site's bucket."""
+
+    def __init__(self, client: "S3Client", *, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def load(self) -> RecoverySettings:
+        """See `ports.SettingsStore`."""
+        try:
+            return read_settings(read_text(self._client, self._bucket, RECOVERY_SETTINGS_KEY))
+        except NotFound:
+            return RecoverySettings()
+        except PlanError as error:
+            raise Refused(f"{RECOVERY_SETTINGS_KEY}: {error}", resource=RECOVERY_SETTINGS_KEY) from error
+
+
+def _with_plain_user_data(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as boto3 wants it: it encodes user data itself."""
+    if "UserData" not in request:
+        return dict(request)
+    return {**request, "UserData": base64.b64decode(request["UserData"])}
+
+
+def _tags(described: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+
+
+def _instance(described: Mapping[str, Any]) -> Made:
+    return Made(
+        id=described["InstanceId"],
+        kind="instance",
+        state=described["State"]["Name"],
+        tags=_tags(described),
+        reason=described.get("StateReason", {}).get("Message", ""),
+        type=described.get("InstanceType", ""),
+        subnet=described.get("SubnetId", ""),
+        zone=described.get("Placement", {}).get("AvailabilityZone", ""),
+        private_ip=described.get("PrivateIpAddress", ""),
+        image=described.get("ImageId", ""),
+    )
+
+
+def _volume(described: Mapping[str, Any]) -> Made:
+    attachments = described.get("Attachments", [])
+    return Made(
+        id=described["VolumeId"],
+        kind="volume",
+        state=described["State"],
+        tags=_tags(described),
+        zone=described.get("AvailabilityZone", ""),
+        attached_to=attachments[0].get("InstanceId", "") if attachments else "",
+    )
+
+
+def _image(described: Mapping[str, Any]) -> Made:
+    return Made(
+        id=described["ImageId"],
+        kind="image",
+        state=described["State"],
+        tags=_tags(described),
+        reason=described.get("StateReason", {}).get("Message", ""),
+    )
+
+
+def _type(described: Mapping[str, Any]) -> InstanceType:
+    ebs = described.get("EbsInfo", {})
+    return InstanceType(
+        name=described["InstanceType"],
+        architectures=frozenset(described.get("ProcessorInfo", {}).get("SupportedArchitectures", [])),
+        boot_modes=frozenset(described.get("SupportedBootModes", [])),
+        virtualization=frozenset(described.get("SupportedVirtualizationTypes", [])),
+        ena=described.get("NetworkInfo", {}).get("EnaSupport", "unsupported"),
+        nvme=ebs.get("NvmeSupport", "unsupported"),
+        has_instance_store=described.get("InstanceStorageSupported") is True,
+        has_tpm=described.get("NitroTpmSupport") == "supported",
+        vcpus=described.get("VCpuInfo", {}).get("DefaultVCpus", 0),
+        most_volumes=ebs.get("MaximumEbsAttachments"),
+    )

@@ -1,0 +1,159 @@
+"""Choose the points of a run: the newest complete one of each resource whose manifest can be read."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from hikae.domain.inventory import read_presence
+from hikae.domain.manifest import ManifestError, read_manifest
+from hikae.domain.model import Place, RecoveryPoint
+from hikae.domain.naming import inventory_key, manifest_key
+from hikae.domain.plan import Plan
+from hikae.domain.points import Catalogue
+from hikae.domain.recovery import (
+    MAX_FALLBACKS,
+    check_point,
+    choose_points,
+    list_groups,
+    member_of,
+    order_batches,
+)
+from hikae.domain.runs import DONE, Member, Mode, ProbeResult, Run, Step, failed
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import NotFound, Refused, Unreachable
+
+_STATUS_CHECKS = ProbeResult(kind="status-checks")
+_FROM_INSIDE = frozenset({"tcp", "http", "https"})
+
+
+def choose(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
+    """Choose, or choose again where points were rejected; members whose point still stands stay as they are."""
+    plan = site.plan_of(run)
+    if run.request.plan and plan is None:
+        broken = [str(each) for each in site.plans.load().broken if run.request.plan in each.key]
+        return run, failed(f"plan {run.request.plan} is not at this site{'; '.join(['', *broken])}")
+    catalogue = site.catalogue()
+    run, resources, problem = _resources(run, plan, catalogue, site, now)
+    if problem:
+        return run, failed(problem)
+    run, members = _members(run, resources, catalogue, site)
+    run = replace(run, members=_ordered(members, plan, run, site))
+    if run.missing and not run.request.partial:
+        reasons = "; ".join(f"{resource}: {reason}" for resource, reason in sorted(run.missing.items()))
+        return run, failed(f"not every resource has a usable point: {reasons}")
+    if not run.members:
+        return run, failed("there is nothing to recover")
+    return run, DONE
+
+
+def _resources(
+    run: Run, plan: Plan | None, catalogue: Catalogue, site: RecoverySite, now: datetime
+) -> tuple[Run, list[str], str]:
+    """Which resources are meant, and why none can be told."""
+    if run.request.resources:
+        return run, list(dict.fromkeys(run.request.resources)), ""
+    assert plan is not None, "a request without resources names a plan"
+    group_by = plan.drill.group_by if plan.drill else ""
+    groups = list_groups(catalogue.points, plan=plan.name, group_by=group_by)
+    if run.request.group and not group_by:
+        return run, [], f"the drill of plan {plan.name} has no group_by, so there is no group {run.request.group}"
+    if run.request.group and run.request.group not in groups:
+        return run, [], f"there is no group {run.request.group}; there are {', '.join(sorted(groups)) or 'none'}"
+    wanted = [run.request.group] if run.request.group else sorted(groups)
+    named = [resource for group in wanted for resource in groups[group]]
+    gone = _gone(named, catalogue, site, now)
+    return replace(run, left_out=gone), [resource for resource in named if resource not in gone], ""
+
+
+def _gone(named: list[str], catalogue: Catalogue, site: RecoverySite, now: datetime) -> dict[str, str]:
+    """Those that the primary said lately to exist no more: their points outlive them, and nobody misses them."""
+    places: dict[str, Place] = {point.tags.identity.resource: point.tags.identity.place for point in catalogue.points}
+    known: dict[str, frozenset[str] | None] = {}
+    gone = {}
+    for resource in named:
+        key = inventory_key(places[resource])
+        if key not in known:
+            try:
+                known[key] = read_presence(site.documents.read(key), now=now)
+            except (NotFound, Refused, Unreachable):
+                known[key] = None  # nobody can say that anything is gone
+        present = known[key]
+        if present is not None and resource not in present:
+            gone[resource] = f"it is not there any more, by {key}"
+    return gone
+
+
+def _members(run: Run, resources: list[str], catalogue: Catalogue, site: RecoverySite) -> tuple[Run, dict[str, Member]]:
+    """A member of each resource, with a point whose manifest can be read and rebuilds it."""
+    kept = {member.resource: member for member in run.members if member.set_id not in run.rejected}
+    attempts = {member.resource: member.attempt for member in run.members}
+    missing: dict[str, str] = {}
+    for resource in resources:
+        while resource not in kept and resource not in missing:
+            chosen = choose_points(catalogue.points, [resource], run.request, rejected=run.rejected)
+            if chosen.missing:
+                missing |= chosen.missing
+                break
+            point = chosen.points[resource]
+            tried = sum(each.id in run.rejected for each in catalogue.points if _is_of(each, resource))
+            if tried > MAX_FALLBACKS:
+                missing[resource] = f"its {tried} newest points could not be used; the last: {_last(run, resource)}"
+                break
+            member = member_of(point, order="", batch=0, attempt=attempts.get(resource, 0) + 1)
+            reason = _why_unusable(member, point, site)
+            if reason:
+                run = replace(run, rejected={**run.rejected, point.id: reason})
+            else:
+                kept[resource] = member
+    return replace(run, missing=missing), kept
+
+
+def _is_of(point: RecoveryPoint, resource: str) -> bool:
+    return point.tags.identity.resource == resource
+
+
+def _last(run: Run, resource: str) -> str:
+    own = [
+        reason
+        for set_id, reason in run.rejected.items()
+        if any(member.resource == resource and member.set_id == set_id for member in run.members)
+    ]
+    return (own or list(run.rejected.values()))[-1]
+
+
+def _why_unusable(member: Member, point: RecoveryPoint, site: RecoverySite) -> str:
+    try:
+        manifest = read_manifest(site.documents.read(manifest_key(point.tags)), tags=point.tags)
+    except (ManifestError, NotFound, Refused) as error:
+        return f"its manifest cannot be read: {error}"
+    return check_point(member, manifest)
+
+
+def _ordered(members: Mapping[str, Member], plan: Plan | None, run: Run, site: RecoverySite) -> tuple[Member, ...]:
+    """The members in boot order, each with its probes; a detached volume starts nothing and has neither."""
+    order_by = plan.drill.order if plan and plan.drill else ""
+    orders = {}
+    for resource, member in members.items():
+        instance = site.manifest(member).instance
+        orders[resource] = instance.tags.get(order_by, "") if instance and order_by else ""
+    batches = order_batches(orders)
+    ordered = [
+        replace(
+            member,
+            order=orders[resource],
+            batch=batches[resource],
+            probes=member.probes or (_probes(plan, run) if member.is_instance else ()),
+        )
+        for resource, member in members.items()
+    ]
+    return tuple(sorted(ordered, key=lambda member: (member.batch, member.resource)))
+
+
+def _probes(plan: Plan | None, run: Run) -> tuple[ProbeResult, ...]:
+    """What the plan's drill asks; a restore has no function in its network, so it asks what EC2 and SSM can tell."""
+    asked = [
+        ProbeResult(kind=each.kind, value=each.value) for each in (plan.drill.probes if plan and plan.drill else ())
+    ]
+    if run.request.mode is Mode.RESTORE:
+        asked = [each for each in asked if each.kind not in _FROM_INSIDE]
+    return tuple(asked) or (_STATUS_CHECKS,)

@@ -1,0 +1,106 @@
+"""Launch the instances in boot order: a batch starts when the one before it runs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from hikae.domain.manifest import Manifest
+from hikae.domain.recovery import Made, Target, can_have_ip, launch_request, reject
+from hikae.domain.recovery_settings import RecoverySettings
+from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
+from hikae.operations.recovery.preflight import target_of
+from hikae.operations.recovery.prepare import answer_refusal
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import NoCapacity, Refused
+
+_POLL = 10
+_ENDED = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
+
+
+def launch(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
+    """Launch the next batch, or see whether the last one runs."""
+    made = {each.id: each for each in site.made(run) if each.kind == "instance"}
+    settings = site.settings.load()
+    waiting = [member for member in run.members if member.is_instance and member.running_at is None]
+    if not waiting:
+        return run, DONE
+    for member in [each for each in waiting if each.batch == waiting[0].batch]:
+        if not member.instance:
+            run, step = _start(run, member, made, site, settings, now)
+        else:
+            run, step = _look(run, member, made, now)
+        if step is not None:
+            return run, step
+        site.save(run)
+    still = [each.resource for each in run.members if each.is_instance and each.running_at is None]
+    return (run, again(_POLL, f"{', '.join(still)} not running yet")) if still else (run, DONE)
+
+
+def _look(run: Run, member: Member, made: Mapping[str, Made], now: datetime) -> tuple[Run, Step | None]:
+    seen = made.get(member.instance)
+    if seen is None or seen.state == "pending":
+        return run, None  # EC2 may not show yet what it has just launched
+    if seen.state in _ENDED:
+        # An instance that ends by itself while it starts could not use its volumes, or their key:
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html
+        reason = f"{member.resource}: {seen.id} is {seen.state} by itself: {seen.reason or 'EC2 gave no reason'}"
+        return reject(run, member, reason), Step(status=StepStatus.FALL_BACK, reason=reason)
+    return run.with_member(replace(member, running_at=now, private_ip=seen.private_ip)), None
+
+
+def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
+    run: Run,
+    member: Member,
+    made: Mapping[str, Made],
+    site: RecoverySite,
+    settings: RecoverySettings,
+    now: datetime,
+) -> tuple[Run, Step | None]:
+    image = member.registered or member.image
+    there = next(
+        (e for e in made.values() if e.resource == member.resource and e.image == image and e.state not in _ENDED), None
+    )
+    if there is not None:
+        return run.with_member(replace(member, instance=there.id, launched_at=now)), None
+    manifest = site.manifest(member)
+    target = target_of(member, manifest, run, site, settings)
+    while member.rung < len(member.rungs):
+        try:
+            instance, note = _launch(run, member, manifest, target, site)
+        except NoCapacity as error:
+            rung = member.rungs[member.rung]
+            refusal = f"{rung.type} in {rung.zone}: {error.code}"
+            member = replace(member, rung=member.rung + 1, refusals=(*member.refusals, refusal))
+            # Written down before the next rung is tried: a step that comes back must not climb from the bottom.
+            run = run.with_member(member)
+            site.save(run)
+        except Refused as error:
+            return answer_refusal(run, member, error, what="it could not be launched")
+        else:
+            notes = (*member.notes, note) if note else member.notes
+            return run.with_member(replace(member, instance=instance, launched_at=now, notes=notes)), None
+    return run, failed(f"{member.resource}: no capacity for any type in any zone: {'; '.join(member.refusals)}")
+
+
+def _launch(run: Run, member: Member, manifest: Manifest, target: Target, site: RecoverySite) -> tuple[str, str]:
+    """The instance, with its old private address where that is possible, and what there is to say about it."""
+    rung = member.rungs[member.rung]
+    note = ""
+    if target.private_ip:
+        subnet = site.surroundings.subnets([rung.subnet])[rung.subnet]
+        if can_have_ip(target.private_ip, subnet):
+            request = launch_request(
+                member, manifest, run, target, rung=rung, with_ip=True, installation=site.installation
+            )
+            try:
+                return site.recoverer.launch(request), ""
+            except NoCapacity:
+                raise
+            except Refused as error:
+                if not error.code.startswith("InvalidIPAddress"):
+                    raise
+                note = f"it has another private address: {target.private_ip} is taken"
+        else:
+            note = f"it has another private address: {target.private_ip} is not in {subnet.cidr}"
+    request = launch_request(member, manifest, run, target, rung=rung, with_ip=False, installation=site.installation)
+    return site.recoverer.launch(request), note

@@ -1,0 +1,123 @@
+"""Preflight: look for everything that a launch will need before anything is launched, and name all that lacks."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from hikae.domain.manifest import Manifest, ManifestError
+from hikae.domain.recovery import Subnet, Target, build_ladder, drill_target, launch_request, restore_target
+from hikae.domain.recovery_settings import RecoverySettings
+from hikae.domain.runs import DONE, Member, Mode, Run, Step, failed
+from hikae.operations.recovery.prepare import answer_refusal
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import NoCapacity, NotFound, Refused
+
+
+def preflight(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
+    """Look for all of it, and write down the ways to launch each member."""
+    problems = _check_key(site)
+    try:
+        settings = site.settings.load()
+    except Refused as error:
+        return run, failed(str(error))
+    for member in run.members:
+        if not member.is_instance or member.instance:
+            continue
+        try:
+            manifest = site.manifest(member)
+        except (ManifestError, NotFound, Refused) as error:
+            return answer_refusal(run, member, error, what="its manifest cannot be read")
+        target = target_of(member, manifest, run, site, settings)
+        member, found = _check(member, manifest, target, run, site)  # noqa: PLW2901 - the same member, knowing more
+        run = run.with_member(member)
+        problems.extend(f"{member.resource}: {problem}" for problem in found)
+    if problems:
+        return run, failed("; ".join(problems))
+    return run, DONE
+
+
+def target_of(member: Member, manifest: Manifest, run: Run, site: RecoverySite, settings: RecoverySettings) -> Target:
+    """Where and as what a member is launched."""
+    assert manifest.instance is not None, "only an instance is launched"
+    if run.request.mode is Mode.RESTORE:
+        return restore_target(member.resource, manifest.instance, settings)
+    plan = site.plan_of(run)
+    own_profile = bool(plan and plan.drill and plan.drill.own_profile)
+    return drill_target(manifest.instance, site.network, own_profile=own_profile)
+
+
+def _check_key(site: RecoverySite) -> list[str]:
+    try:
+        usable = site.surroundings.is_key_usable()
+    except Refused as error:
+        return [f"the site's key cannot be looked at: {error}"]
+    return [] if usable else ["the site's key, which every copy is encrypted with, is disabled or about to be deleted"]
+
+
+def _check(
+    member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite
+) -> tuple[Member, list[str]]:
+    problems = list(target.problems)
+    subnets = site.surroundings.subnets(target.subnets)
+    problems.extend(f"subnet {each} is not there" for each in target.subnets if each not in subnets)
+    usable = [subnets[each] for each in target.subnets if each in subnets and subnets[each].free > 0]
+    problems.extend(f"subnet {each.id} has no free address" for each in subnets.values() if each.free <= 0)
+    problems.extend(_check_groups(target, subnets, site))
+    if target.key_name and target.key_name not in site.surroundings.key_pairs([target.key_name]):
+        remedy = "import its public key, or name another under key_pairs"
+        problems.append(f"key pair {target.key_name} is not in this Region; {remedy}")
+    ladder = None
+    if usable:
+        plan = site.plan_of(run)
+        fallbacks = plan.recovery_types if plan else ()
+        names = [member.type or _type(manifest), *fallbacks]
+        ladder = build_ladder(
+            manifest,
+            subnets=usable,
+            fallback_types=fallbacks,
+            types=site.surroundings.types(names),
+            offered=site.surroundings.offered(names, {subnet.zone for subnet in usable}),
+        )
+        if not ladder.rungs:
+            problems.append(f"there is no way to launch it: {'; '.join(ladder.refusals)}")
+        else:
+            member = replace(
+                member,
+                type=_type(manifest),
+                rungs=ladder.rungs,
+                refusals=member.refusals or ladder.refusals,
+            )
+    if not problems and (member.registered or member.image):
+        problems.extend(_rehearse(member, manifest, target, run, site))
+    return member, problems
+
+
+def _type(manifest: Manifest) -> str:
+    assert manifest.instance is not None, "only an instance is launched"
+    return manifest.instance.type
+
+
+def _check_groups(target: Target, subnets: Mapping[str, Subnet], site: RecoverySite) -> list[str]:
+    groups = site.surroundings.security_groups(target.security_groups)
+    problems = [f"security group {each} is not there" for each in target.security_groups if each not in groups]
+    vpcs = {subnet.vpc for subnet in subnets.values()}
+    problems.extend(
+        f"security group {group} is of {vpc}, the subnets are of {', '.join(sorted(vpcs))}"
+        for group, vpc in groups.items()
+        if vpcs and vpcs != {vpc}
+    )
+    return problems
+
+
+def _rehearse(member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite) -> list[str]:
+    """Let EC2 check the launch itself. That it has no room is no verdict yet: the ladder has more rungs."""
+    request = launch_request(
+        member, manifest, run, target, rung=member.rungs[0], with_ip=False, installation=site.installation
+    )
+    try:
+        site.recoverer.check_launch(request)
+    except NoCapacity:
+        return []
+    except Refused as error:
+        return [f"EC2 would not launch it: {error}"]
+    return []

@@ -1,0 +1,63 @@
+"""Prepare the images to launch from: register one of each snapshot set, and see that each is available."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from hikae.domain.manifest import ManifestError
+from hikae.domain.model import Kind
+from hikae.domain.naming import recovery_image_name
+from hikae.domain.recovery import image_registration, reject
+from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import NotFound, PortError, Refused
+
+_POLL = 5
+_OF_THE_POINT = ("InvalidSnapshot", "IncorrectState", "InvalidAMIID")
+"""Codes that speak of what a point consists of: another point may do where this one does not."""
+
+
+def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
+    """Register what is not registered yet; an image of the run's own name is taken over."""
+    for member in run.members:
+        if member.kind is not Kind.SNAPSHOT_SET or member.registered:
+            continue
+        name = recovery_image_name(
+            installation=site.installation, run=run.name, resource=member.resource, attempt=member.attempt
+        )
+        known = site.recoverer.find_image(name)
+        try:
+            image = known.id if known else site.recoverer.register_image(_request(member, run, site))
+        except (ManifestError, NotFound, Refused) as error:
+            return answer_refusal(run, member, error, what="no image could be registered")
+        run = run.with_member(replace(member, registered=image))
+        site.save(run)
+    return _look(run, site)
+
+
+def answer_refusal(run: Run, member: Member, error: Exception, *, what: str) -> tuple[Run, Step]:
+    """Fall back where the point is to blame, and fail where another point would not do either."""
+    reason = f"{member.resource}: {what}: {error}"
+    code = error.code if isinstance(error, PortError) else ""
+    if isinstance(error, ManifestError) or code.startswith(_OF_THE_POINT):
+        return reject(run, member, reason), Step(status=StepStatus.FALL_BACK, reason=reason)
+    return run, failed(reason)
+
+
+def _request(member: Member, run: Run, site: RecoverySite) -> dict[str, object]:
+    return image_registration(member, site.manifest(member), run, installation=site.installation)
+
+
+def _look(run: Run, site: RecoverySite) -> tuple[Run, Step]:
+    wanted = {member.registered or member.image: member for member in run.members if member.is_instance}
+    states = site.recoverer.images(wanted)
+    waiting = []
+    for image, member in wanted.items():
+        state = states.get(image, "pending" if member.registered else "not there")
+        if state == "pending":
+            waiting.append(image)
+        elif state != "available":
+            reason = f"{member.resource}: {image} is {state}"
+            return reject(run, member, reason), Step(status=StepStatus.FALL_BACK, reason=reason)
+    if waiting:
+        return run, again(_POLL, f"{', '.join(waiting)} not available yet")
+    return run, DONE

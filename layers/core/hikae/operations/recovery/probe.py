@@ -1,0 +1,89 @@
+"""Probe what was recovered, until every probe has an answer or the time for it is over."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from hikae.domain.plan_grammar import DEFAULT_PROBE_TIMEOUT
+from hikae.domain.runs import DONE, Member, ProbeResult, ProbeState, Run, Step, again
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import Refused
+
+_POLL = 15
+_COMMAND_RUNS: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
+
+
+def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
+    """Ask once what has no answer yet. A probe that fails ends nothing: the others are asked, and all are recorded."""
+    plan = site.plan_of(run)
+    timeout = plan.drill.probe_timeout if plan and plan.drill else DEFAULT_PROBE_TIMEOUT
+    is_over = now - _began_at(run, now) >= timeout
+    for member in run.members:
+        asked = tuple(_ask(each, number, member, run, site, now) for number, each in enumerate(member.probes))
+        if is_over:
+            asked = tuple(_give_up(each, timeout, now) for each in asked)
+        run = run.with_member(replace(member, probes=asked))
+        site.save(run)  # a command that was sent is not sent again
+    pending = [f"{m.resource} {p.kind}" for m in run.members for p in m.probes if p.state is ProbeState.PENDING]
+    return (run, again(_POLL, f"{', '.join(pending)} unanswered")) if pending else (run, DONE)
+
+
+def _began_at(run: Run, now: datetime) -> datetime:
+    stage = run.stages.get("probe")
+    return stage.began_at if stage else now
+
+
+def _give_up(result: ProbeResult, timeout: timedelta, now: datetime) -> ProbeResult:
+    if result.state is not ProbeState.PENDING:
+        return result
+    minutes = int(timeout.total_seconds() // 60)
+    detail = f"no answer within {minutes} minutes{f'; last: {result.detail}' if result.detail else ''}"
+    return replace(result, state=ProbeState.FAILED, detail=detail, at=now)
+
+
+def _ask(  # noqa: PLR0913, PLR0917 - whom, what, and where to write it
+    result: ProbeResult, number: int, member: Member, run: Run, site: RecoverySite, now: datetime
+) -> ProbeResult:
+    if result.state is not ProbeState.PENDING:
+        return result
+    if result.kind == "ssm":
+        return _command(result, number, member, run, site, now)
+    asks: dict[str, Callable[[], tuple[bool, str]]] = {
+        "status-checks": lambda: _status(member, site),
+        "console": lambda: _console(result.value, member, site),
+    }
+    ask = asks.get(result.kind, lambda: site.prober.connect(member.private_ip, result.kind, result.value))
+    has_passed, detail = ask()
+    return replace(result, state=ProbeState.PASSED if has_passed else ProbeState.PENDING, detail=detail, at=now)
+
+
+def _status(member: Member, site: RecoverySite) -> tuple[bool, str]:
+    """Impaired may become ok again while it starts, so only time turns it into a failure."""
+    instance, system = site.prober.status(member.instance)
+    return instance == system == "ok", f"instance {instance}, system {system}"
+
+
+def _console(pattern: str, member: Member, site: RecoverySite) -> tuple[bool, str]:
+    found = re.search(pattern, site.prober.console(member.instance), re.MULTILINE)
+    # What a console shows may be anything: only that it matched is written down.
+    return found is not None, "matched" if found else "no match yet"
+
+
+def _command(  # noqa: PLR0913, PLR0917 - whom, what, and where to write it
+    result: ProbeResult, number: int, member: Member, run: Run, site: RecoverySite, now: datetime
+) -> ProbeResult:
+    if not result.reference:
+        comment = f"hikae {run.name} {member.resource} {number}"[:100]
+        try:
+            reference = site.prober.send_command(member.instance, result.value, comment=comment)
+        except Refused as error:
+            return replace(result, detail=f"not sent: {error.code}", at=now)
+        return replace(result, reference=reference, detail="sent", at=now)
+    status, output = site.prober.command_result(member.instance, result.reference)
+    if status in _COMMAND_RUNS:
+        return replace(result, detail=status, at=now)
+    state = ProbeState.PASSED if status == "Success" else ProbeState.FAILED
+    shown = output.strip().splitlines()[-1][:200] if output.strip() else ""
+    return replace(result, state=state, detail=f"{status}: {shown}" if shown else status, at=now)

@@ -1,0 +1,78 @@
+"""Sweep: tear down and record what runs have left that nobody looks after any more."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hikae.domain.naming import EVIDENCE, RUNS, run_tag
+from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
+from hikae.operations.recovery.site import RecoverySite
+from hikae.operations.recovery.take_step import take_step
+from hikae.ports import NotFound, Outcome, PortError, Status
+
+STOPPED = "its execution ended before it had torn down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What became of each run that was left, and what could not be looked at."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+def sweep(site: RecoverySite, *, now: datetime) -> Swept:
+    """End every run that has no evidence, or of which something is left, and whose execution is over."""
+    outcomes = []
+    for name, mode in sorted(_unfinished(site).items()):
+        try:
+            if site.executions.is_running(name):
+                continue
+            outcomes.append(_end(name, mode, site, now))
+        except (PortError, RunError) as error:
+            outcomes.append(Outcome(resource=name, status=Status.FAILED, reason=f"not swept: {error}"))
+    return Swept(outcomes=tuple(outcomes))
+
+
+def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
+    """The names of runs that left something in EC2, or that have a document (None) and no evidence."""
+    found: dict[str, Mode | None] = {}
+    for mode in Mode:
+        everything = site.recoverer.made(tag=mode.tag, value=run_tag(installation=site.installation, run="*"))
+        for each in everything:
+            is_leftover = mode is Mode.DRILL or each.kind == "image"
+            name = each.tags.get(mode.tag, "").partition("/")[2]
+            if is_leftover and each.state not in ("terminated", "shutting-down") and RUN_NAME.fullmatch(name):
+                found[name] = mode
+    recorded = {key.removeprefix(EVIDENCE).removesuffix(".json") for key in site.documents.keys(EVIDENCE)}
+    for name in _names(site.documents.keys(RUNS)):
+        if name not in recorded:
+            found.setdefault(name, None)
+    return found
+
+
+def _names(keys: Iterable[str]) -> Iterable[str]:
+    for key in keys:
+        name, _, rest = key.removeprefix(RUNS).partition("/")
+        if rest == "run.json":
+            yield name
+
+
+def _end(name: str, mode: Mode | None, site: RecoverySite, now: datetime) -> Outcome:
+    try:
+        run = site.load(name)
+    except (NotFound, RunError):
+        if mode is None:
+            raise
+        # What it made says all that is known of it.
+        run = Run(name=name, request=Request(mode=mode, started_by="unknown"), began_at=now, failure=STOPPED)
+        site.save(run)
+    if mode is not None and run.request.mode is not mode:
+        return Outcome(resource=name, status=Status.FAILED, reason=f"tags say {mode}, its document {run.request.mode}")
+    before = len(run.torn_down)
+    taken = take_step("tear-down", name, request={}, failure=STOPPED, site=site, now=now)
+    run = site.load(name)
+    if taken.status is StepStatus.AGAIN:
+        return Outcome(resource=name, status=Status.LATER, reason=taken.reason, created=run.torn_down[before:])
+    take_step("record", name, request={}, site=site, now=now)
+    status = Status.DELETED if taken.status is StepStatus.DONE else Status.FAILED
+    return Outcome(resource=name, status=status, reason=taken.reason or run.failure, created=run.torn_down[before:])

@@ -1,0 +1,63 @@
+"""Take one step of a run: read its document, carry out the step, keep what came of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from hikae.domain.runs import Run, RunError, Step, StepStatus, check_name, read_request
+from hikae.operations.recovery.attach import attach
+from hikae.operations.recovery.choose import choose
+from hikae.operations.recovery.launch import launch
+from hikae.operations.recovery.network import network
+from hikae.operations.recovery.preflight import preflight
+from hikae.operations.recovery.prepare import prepare
+from hikae.operations.recovery.probe import probe
+from hikae.operations.recovery.record import record
+from hikae.operations.recovery.site import RecoverySite
+from hikae.operations.recovery.tear_down import tear_down
+from hikae.ports import NotFound
+
+_Step = Callable[..., tuple[Run, Step]]
+
+STEPS: Final[Mapping[str, _Step]] = {
+    "select": choose,
+    "prepare": prepare,
+    "preflight": preflight,
+    "launch": launch,
+    "attach": attach,
+    "network": network,
+    "probe": probe,
+    "tear-down": tear_down,
+    "record": record,
+}
+
+
+def take_step(  # noqa: PLR0913 - what it is called with, and where
+    step: str, name: str, *, request: Mapping[str, Any], failure: str = "", site: RecoverySite, now: datetime
+) -> Step:
+    """Carry out `step` of the run `name`; a run without a document begins here, with what `request` asks.
+
+    `failure` is what the state machine caught, if anything; the first one is kept.
+
+    Raises:
+        RunError: there is no such step, or the request or the document cannot be understood.
+        Throttled, LimitReached, Ambiguous, Unreachable: the step is to be called again; it goes on where it was.
+    """
+    if step not in STEPS:
+        raise RunError(f"{step!r} is not a step; the steps are {', '.join(STEPS)}")
+    try:
+        run = site.load(check_name(name))
+    except NotFound:
+        run = Run(name=name, request=read_request(request), began_at=now)
+    if failure and not run.failure:
+        run = replace(run, failure=failure)
+    run = run.begin(step, now)
+    site.save(run)
+    run, taken = STEPS[step](run, site, now=now)
+    if taken.status is StepStatus.FAILED and not run.failure and step != "record":
+        run = replace(run, failure=f"{step}: {taken.reason}")
+    if taken.status is not StepStatus.AGAIN:
+        run = run.end(step, now)
+    site.save(run)
+    return taken

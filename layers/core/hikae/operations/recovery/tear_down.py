@@ -1,0 +1,37 @@
+"""Tear down what a run made: all of it after a drill, after a restore only the images that were made for launching."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from hikae.domain.recovery import decide_teardown
+from hikae.domain.runs import DONE, Run, Step, again, failed
+from hikae.operations.recovery.site import RecoverySite
+from hikae.ports import Refused
+
+_POLL = 10
+PATIENCE: Final = timedelta(minutes=30)
+"""How long a run waits for what it removes; the sweep goes on after that."""
+
+
+def tear_down(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
+    """Remove what is there, and come again until EC2 shows nothing of it."""
+    decided = decide_teardown(site.made(run), mode=run.request.mode, run=run.name, installation=site.installation)
+    refusals = list(decided.kept)
+    removed = list(run.torn_down)
+    for each in decided.remove:
+        try:
+            site.recoverer.remove(each)
+        except Refused as error:
+            refusals.append(f"{each.id}: {error}")
+        else:
+            removed.append(each.id)
+    run = replace(run, torn_down=tuple(dict.fromkeys(removed)), left_behind=())
+    waiting = [each.id for each in (*decided.remove, *decided.going)]
+    stage = run.stages.get("tear-down")
+    if waiting and (stage is None or now - stage.began_at < PATIENCE):
+        return run, again(_POLL, f"{', '.join(waiting)} not gone yet")
+    left = tuple(dict.fromkeys([*waiting, *refusals]))
+    if left:
+        return replace(run, left_behind=left), failed(f"left behind: {'; '.join(left)}")
+    return run, DONE
