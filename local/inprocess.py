@@ -17,6 +17,7 @@ from hikae.domain.runs import Step
 from hikae.operations.copy_recovery_points import Copying
 from hikae.operations.prune_recovery_points import Pruned
 from hikae.operations.recovery.site import RecoverySite
+from hikae.operations.recovery.sweep import Swept, sweep
 from hikae.operations.recovery.take_step import take_step
 from hikae.operations.schedule_backups import Tick
 from hikae.ports import Outcome
@@ -246,16 +247,28 @@ class Installation:
             step, name, request=request or {}, failure=failure, site=self.recovery_site(), now=self.twin.clock.now()
         )
 
-    def recover(self, name: str, request: Mapping[str, Any], *, call: Any = None) -> Player:
+    def recover(self, name: str, *, call: Any = None) -> Player:
         """An execution of the recover state machine, to be played; `call` takes the place of the function."""
         client = self.twin.client("stepfunctions", RECOVERY)
         client.start_execution(stateMachineArn=self.recovery.recover_arn, name=name, input="{}")
+        return Player(name=name, call=call or self.run_step, wait=lambda seconds: self.advance(seconds=seconds))
 
-        def run_step(event: dict[str, Any]) -> dict[str, Any]:
-            taken = self.step(event["step"], event["run"], event["request"], failure=event.get("failure", ""))
-            return {"status": taken.status.value, "reason": taken.reason, "wait": taken.wait}
+    def run_step(self, event: dict[str, Any]) -> dict[str, Any]:
+        """What the recover function answers to a step's event."""
+        taken = take_step(
+            event["step"],
+            event["run"],
+            request=event["request"],
+            failure=event.get("failure", ""),
+            started_by=event["started_by"],
+            site=self.recovery_site(),
+            now=self.twin.clock.now(),
+        )
+        return {"status": taken.status.value, "reason": taken.reason, "wait": taken.wait}
 
-        return Player(name=name, call=call or run_step, wait=lambda seconds: self.advance(seconds=seconds))
+    def sweep(self) -> Swept:
+        """One run of the sweep."""
+        return sweep(self.recovery_site(), now=self.twin.clock.now())
 
     def end_execution(self, name: str) -> None:
         """The execution is over, for whatever reason."""

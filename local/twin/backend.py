@@ -14,7 +14,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin import recycle_bin
+from local.twin import commands, recycle_bin, signing
 from local.twin.launch_templates import LaunchTemplatesResponse
 from local.twin.safekeeping import SafekeepingBackend
 from local.twin.world import World, install_world, remove_world
@@ -37,7 +37,7 @@ def installed(world: World) -> Iterator[None]:
     moto.ec2.urls.url_paths["{0}/"] = TwinResponse.dispatch
     install_world(world)
     try:
-        with _answering_recycle_bin():
+        with _answering_neighbours():
             yield
     finally:
         backends.clear()
@@ -47,22 +47,36 @@ def installed(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def _answering_recycle_bin() -> Iterator[None]:
-    """Let requests of this process to the Recycle Bin reach the twin: moto knows no such service."""
+def _answering_neighbours() -> Iterator[None]:
+    """Let requests of this process reach the twin that moto does not know (the Recycle Bin) or gets wrong."""
     original = BotocoreStubber.process_request
 
     def process_request(stubber: BotocoreStubber, request: Any) -> Any:
         parts = urlsplit(request.url)
-        found = re.fullmatch(r"rbin\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
+        found = re.fullmatch(r"(rbin|ssm|kms)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
         if found is None:
             return original(stubber, request)
+        service, region = found.groups()
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
-        return recycle_bin.answer(
-            method=request.method, path=parts.path, body=body, account_id=get_account_id(), region=found.group(1)
-        )
+        if service == "rbin":
+            return recycle_bin.answer(
+                method=request.method, path=parts.path, body=body, account_id=get_account_id(), region=region
+            )
+        target = _text(request.headers.get("X-Amz-Target", ""))
+        if service == "ssm" and target in commands.ACTIONS:
+            return commands.answer(target=target, body=body, account_id=get_account_id(), region=region)
+        if target == signing.ACTION:
+            return signing.sign(
+                body, account_id=get_account_id(), region=region, go_on=lambda: original(stubber, request)
+            )
+        return original(stubber, request)
 
     with patch.object(BotocoreStubber, "process_request", process_request):
         yield
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def get_account_id() -> str:

@@ -4,7 +4,7 @@ Several may be in force at once; the one that was asked for last is the nearest 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -213,6 +213,28 @@ def slow(action: str, pass_time: Callable[[], None]) -> Iterator[None]:
     def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
         if _is_about(request, action, ""):
             pass_time()
+        return go_on(request)
+
+    with _intercepted(process):
+        yield
+
+
+@contextmanager
+def no_capacity(
+    *, instance_type: str = "", zone_subnets: Collection[str] = (), code: str = "InsufficientInstanceCapacity"
+) -> Iterator[None]:
+    """EC2 has no room for a type (any, if none is named) in these subnets (anywhere, if none is named).
+
+    "There is not enough capacity to fulfill your instance request", which EC2 answers as a server error:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-server
+    """
+
+    def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if _is_about(request, "RunInstances", "") and "DryRun=true" not in _body(request):
+            asked = parse_qs(_body(request))
+            is_type = not instance_type or asked.get("InstanceType") == [instance_type]
+            if is_type and (not zone_subnets or asked.get("SubnetId", [""])[0] in zone_subnets):
+                return _answer(request, 500 if code.startswith("Insufficient") else 400, code)
         return go_on(request)
 
     with _intercepted(process):

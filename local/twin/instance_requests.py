@@ -1,5 +1,6 @@
 """The EC2 operations on instances: what they take and what they answer."""
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -164,16 +165,30 @@ class InstancesResponse(SnapshotsResponse):
         statuses, token = self.page(select_statuses, ids=ids)
         return ActionResult({"InstanceStatuses": statuses, "NextToken": token})
 
+    def get_console_output(self) -> ActionResult:
+        """What the test made the instance write; nothing until it has run for a while.
+
+        "By default, the console output returns buffered information that was posted shortly after an instance
+        transition state (start, stop, reboot, or terminate)" (GetConsoleOutput).
+        """
+        instance = self.backend.get_instance(self._get_param("InstanceId"))
+        launch = self.backend.launch_of(instance.id)
+        result = {"InstanceId": instance.id, "Timestamp": self.backend.now}
+        since = launch.running_since
+        if launch.console and since is not None and self.backend.now >= since + _INITIALIZING:
+            result["Output"] = base64.b64encode(launch.console.encode()).decode()
+        return ActionResult(result)
+
     def _status(self, instance: Instance) -> dict[str, Any]:
         since = self.backend.launch_of(instance.id).running_since
         if since is None:
             check: dict[str, Any] = {"Status": "not-applicable"}
         else:
             is_initializing = self.backend.now < since + _INITIALIZING
-            check = {
-                "Status": "initializing" if is_initializing else "ok",
-                "Details": [{"Name": "reachability", "Status": "initializing" if is_initializing else "passed"}],
-            }
+            is_impaired = self.backend.launch_of(instance.id).is_impaired
+            status = "initializing" if is_initializing else "impaired" if is_impaired else "ok"
+            detail = {"initializing": "initializing", "impaired": "failed", "ok": "passed"}[status]
+            check = {"Status": status, "Details": [{"Name": "reachability", "Status": detail}]}
         return {
             "InstanceId": instance.id,
             "AvailabilityZone": instance.availability_zone,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from moto.ec2.exceptions import OperationDisableApiStopNotPermitted, OperationNotPermitted4
@@ -41,6 +42,8 @@ class Launch:
     instance_store_devices: list[Device]
     rebooted_at: list[datetime] = field(default_factory=list)
     running_since: datetime | None = None
+    is_impaired: bool = False
+    console: str = ""
     transition: Timer | None = None
 
 
@@ -120,6 +123,7 @@ class InstancesBackend(ImageCatalog):
         ):
             devices = merge_block_devices(image=devices, requested=parse_block_devices(mappings or []))
         devices = [self._complete(device, image=image) for device in devices]
+        self._check_address(kwargs.get("private_ip"), subnet_id=kwargs.get("subnet_id"))
         tags = kwargs.pop("tags", None) or {}
         kwargs.setdefault("is_instance_type_default", not kwargs.get("instance_type"))
         reservation = super().run_instances(
@@ -140,6 +144,20 @@ class InstancesBackend(ImageCatalog):
             self._launches[instance.id] = launch
             self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
         return reservation
+
+    def _check_address(self, address: str | None, *, subnet_id: str | None) -> None:
+        """Refuses a private address that is taken or outside of the subnet; moto raises a bare Exception.
+
+        errors-overview: InvalidIPAddress.InUse, "The specified IP address is already in use". RunInstances,
+        PrivateIpAddress: "You must specify a value from the IPv4 address range of the subnet".
+        """
+        if not address or not subnet_id:
+            return
+        subnet = self.get_subnet(subnet_id)
+        if ip_address(address) not in subnet.cidr:
+            raise refuse("InvalidParameterValue", f"Address {address} does not fall within the subnet's address range")
+        if address in subnet._subnet_ips:  # noqa: SLF001 (moto has no getter)
+            raise refuse("InvalidIPAddress.InUse", f"Address {address} is in use.")
 
     def _complete(self, device: Device, *, image: Image) -> Device:
         if not device.is_ebs:

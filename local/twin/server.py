@@ -18,7 +18,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from local.twin import recycle_bin
+from local.twin import commands, recycle_bin
 from local.twin.backend import get_account_id, installed
 from local.twin.clock import ScaledClock
 from local.twin.control import PREFIX, Control
@@ -75,6 +75,8 @@ def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]
         region = recycle_bin.region_of(environ.get("HTTP_AUTHORIZATION", ""))
         if region is not None:
             return _answer_recycle_bin(environ, start_response, region)
+        if environ.get("HTTP_X_AMZ_TARGET", "") in commands.ACTIONS:
+            return _answer_commands(environ, start_response)
         answer: Iterable[bytes] = ec2(environ, start_response)
         return answer
 
@@ -85,6 +87,18 @@ def _answer_recycle_bin(environ: dict[str, Any], start_response: Any, region: st
     request = Request(environ)
     status, headers, body = recycle_bin.answer(
         method=request.method, path=request.path, body=request.get_data(), account_id=get_account_id(), region=region
+    )
+    return Response(body, status=status, headers=headers)(environ, start_response)
+
+
+def _answer_commands(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    request = Request(environ)
+    region = commands.region_of(request.headers.get("Authorization", ""))
+    status, headers, body = commands.answer(
+        target=request.headers["X-Amz-Target"],
+        body=request.get_data(),
+        account_id=get_account_id(),
+        region=region,
     )
     return Response(body, status=status, headers=headers)(environ, start_response)
 

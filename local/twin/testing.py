@@ -18,6 +18,7 @@ from moto.moto_api._internal import mock_random
 from local.twin.backend import TwinBackend, installed
 from local.twin.calls import Call
 from local.twin.clock import ManualClock
+from local.twin.commands import Shells, shells_of
 from local.twin.events import Envelope
 from local.twin.inspection import describe_state
 from local.twin.keys import MotoKeys
@@ -121,6 +122,18 @@ class Twin:
         """Let the file systems write again."""
         for volume_id in volume_ids:
             self.backend(region).get_volume(volume_id).thaw()
+
+    def impair(self, instance_id: str, *, region: str = "us-east-1") -> None:
+        """Let the instance's status checks fail once it is no longer initializing."""
+        self.backend(region).launch_of(instance_id).is_impaired = True
+
+    def print_to_console(self, instance_id: str, text: str, *, region: str = "us-east-1") -> None:
+        """Let the instance have written this to its console."""
+        self.backend(region).launch_of(instance_id).console = text
+
+    def shells(self, region: str = "us-east-1") -> Shells:
+        """The SSM agents of the instances in `region`, to be scripted."""
+        return shells_of(account_id=self.account_id, region=region)
 
     def seed_snapshot(self, *, region: str = "us-east-1", **snapshot: Any) -> str:
         """Add a completed snapshot of the past and give its id: see SnapshotsBackend.seed_snapshot."""

@@ -251,7 +251,9 @@ class VolumesBackend(TagsBackend):
             multi_attach_enabled=multi_attach_enabled,
         )
         self.volumes[volume_id] = volume
-        if key and kms_key_id:
+        if key and (kms_key_id or snapshot is not None):
+            # Also the key that a snapshot brings along: its data key has to be decrypted for the volume (EBS UG
+            # how-ebs-encryption-works).
             self.check_key(key, lambda found: self._finish_volume(volume, key=found))
         else:
             self.call_later(self.world.durations.volume, lambda: self._finish_volume(volume, key=key))

@@ -42,6 +42,7 @@ class World:
     durations: Durations = field(default_factory=Durations)
     calls: CallLog = field(default_factory=CallLog)
     bins: dict[tuple[str, str], Any] = field(default_factory=dict)
+    shells: dict[tuple[str, str], Any] = field(default_factory=dict)
     lag: timedelta = timedelta()
     snapshots_made: list[Any] = field(default_factory=list)
     events: EventLog = field(init=False)

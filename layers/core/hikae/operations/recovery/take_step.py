@@ -20,6 +20,9 @@ from hikae.ports import NotFound
 
 _Step = Callable[..., tuple[Run, Step]]
 
+_SHOWN = 1000
+"""How much of an exception's text is kept; the function's log has all of it."""
+
 STEPS: Final[Mapping[str, _Step]] = {
     "select": choose,
     "prepare": prepare,
@@ -34,11 +37,19 @@ STEPS: Final[Mapping[str, _Step]] = {
 
 
 def take_step(  # noqa: PLR0913 - what it is called with, and where
-    step: str, name: str, *, request: Mapping[str, Any], failure: str = "", site: RecoverySite, now: datetime
+    step: str,
+    name: str,
+    *,
+    request: Mapping[str, Any],
+    failure: str = "",
+    started_by: str = "",
+    site: RecoverySite,
+    now: datetime,
 ) -> Step:
     """Carry out `step` of the run `name`; a run without a document begins here, with what `request` asks.
 
-    `failure` is what the state machine caught, if anything; the first one is kept.
+    `failure` is what the state machine caught, if anything; the first one is kept. `started_by` is the execution, where
+    the request does not say who wanted it.
 
     Raises:
         RunError: there is no such step, or the request or the document cannot be understood.
@@ -49,9 +60,11 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
     try:
         run = site.load(check_name(name))
     except NotFound:
-        run = Run(name=name, request=read_request(request), began_at=now)
+        asked = read_request(request)
+        asked = replace(asked, started_by=asked.started_by or started_by)
+        run = Run(name=name, request=asked, began_at=now)
     if failure and not run.failure:
-        run = replace(run, failure=failure)
+        run = replace(run, failure=failure[:_SHOWN])
     run = run.begin(step, now)
     site.save(run)
     run, taken = STEPS[step](run, site, now=now)

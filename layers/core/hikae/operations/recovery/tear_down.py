@@ -17,16 +17,18 @@ PATIENCE: Final = timedelta(minutes=30)
 def tear_down(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     """Remove what is there, and come again until EC2 shows nothing of it."""
     decided = decide_teardown(site.made(run), mode=run.request.mode, run=run.name, installation=site.installation)
-    refusals = list(decided.kept)
-    removed = list(run.torn_down)
+    refusals = dict.fromkeys(decided.kept)
+    # Written down first: an image that is gone is not shown any more, and the record says what was torn down.
+    removed = dict.fromkeys([*run.torn_down, *(each.id for each in decided.remove)])
+    run = replace(run, torn_down=tuple(removed), left_behind=())
+    site.save(run)
     for each in decided.remove:
         try:
             site.recoverer.remove(each)
         except Refused as error:
-            refusals.append(f"{each.id}: {error}")
-        else:
-            removed.append(each.id)
-    run = replace(run, torn_down=tuple(dict.fromkeys(removed)), left_behind=())
+            refusals[f"{each.id}: {error}"] = None
+            removed.pop(each.id)
+    run = replace(run, torn_down=tuple(removed))
     waiting = [each.id for each in (*decided.remove, *decided.going)]
     stage = run.stages.get("tear-down")
     if waiting and (stage is None or now - stage.began_at < PATIENCE):
