@@ -299,6 +299,8 @@ class Installation:
         return {
             "HIKAE_DRILL_SUBNETS": f"{self.drill_vpc['a']},{self.drill_vpc['b']}",
             "HIKAE_DRILL_SECURITY_GROUPS": self.drill_vpc["group"],
+            "HIKAE_DRILL_VPC": self.drill_vpc["vpc"],
+            "HIKAE_DRILL_ENDPOINT_GROUPS": self.drill_vpc["group"],
             "HIKAE_PROBE_FUNCTION": f"hikae-{self.name}-recovery-probe-network",
             "HIKAE_EVIDENCE_KEY_ARN": evidence_key,
             "HIKAE_RECOVER_ARN": machine,

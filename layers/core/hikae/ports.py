@@ -309,7 +309,7 @@ class Recoverer(Protocol):
     """
 
     def made(self, *, tag: str, value: str) -> list[Made]:
-        """Every instance, volume and image of the account that carries this tag.
+        """Every instance, volume, image and VPC endpoint of the account that carries this tag.
 
         Raises:
             Unreachable: EC2 does not answer.
@@ -333,8 +333,14 @@ class Recoverer(Protocol):
     def create_volume(self, request: Mapping[str, Any]) -> str:
         """Make a volume; its id. Calls with the same ClientToken make one."""
 
+    def endpoints(self, vpc: str) -> frozenset[str]:
+        """The services that have an interface endpoint in the VPC, also where it is still coming up."""
+
+    def create_endpoint(self, request: Mapping[str, Any]) -> str:
+        """Make an interface endpoint; its id."""
+
     def remove(self, thing: Made) -> None:
-        """Terminate the instance, delete the volume, or deregister the image; an image's snapshots stay.
+        """Terminate the instance, delete the volume or endpoint, or deregister the image; its snapshots stay.
 
         Raises:
             Refused, Throttled, Ambiguous: it is not removed, or nobody knows.

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hikae.domain.model import SiteRole
+from hikae.domain.recovery import GONE
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 from local.state_machine import Stopped
 from local.twin import faults
@@ -107,7 +108,7 @@ def leftovers(installation: Installation) -> list[str]:
     site = installation.recovery_site()
     drills = site.recoverer.made(tag="hikae:drill", value="*")
     restores = site.recoverer.made(tag="hikae:recovery", value="*")
-    return [each.id for each in [*drills, *(r for r in restores if r.kind == "image")] if each.state != "terminated"]
+    return [each.id for each in [*drills, *(r for r in restores if r.kind == "image")] if each.state not in GONE]
 
 
 def points(installation: Installation) -> set[str]:
@@ -421,6 +422,8 @@ def test_a_command_that_succeeds_and_a_console_that_matches_prove_an_instance(gr
     assert record["outcome"] == "succeeded"
     assert [probe["state"] for probe in record["members"][0]["probes"]] == ["passed"] * 3
     assert len(group.twin.shells(RECOVERY).sent) == 1
+    assert group.twin.count("CreateVpcEndpoint", region=RECOVERY) == 2
+    assert len([each for each in record["torn_down"] if each.startswith("vpce-")]) == 2
 
 
 def test_a_command_that_fails_fails_the_drill_with_what_it_said(group: Installation) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 _PAGE = 1000
+_ENDPOINT_GONE = frozenset({"deleted", "deleting", "failed", "rejected", "expired"})
 _CHECKS = ("InstanceStatus", "SystemStatus")
 _DRY_RUN = "DryRunOperation"
 """What EC2 answers where it would have done it: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html."""
@@ -62,6 +63,10 @@ class Ec2Recoverer:
                 Owners=["self"], Filters=filters, IncludeDisabled=True, PaginationConfig=paging
             ):
                 made.extend(_image(each) for each in images["Images"])
+            for endpoints in self._reading.get_paginator("describe_vpc_endpoints").paginate(
+                Filters=filters, PaginationConfig=paging
+            ):
+                made.extend(_endpoint(each) for each in endpoints["VpcEndpoints"])
         return made
 
     def images(self, images: Collection[str]) -> Mapping[str, str]:
@@ -106,6 +111,22 @@ class Ec2Recoverer:
         """See `ports.Recoverer`."""
         return send(lambda: self._creating.create_volume(**request), resource=request["SnapshotId"])["VolumeId"]
 
+    def endpoints(self, vpc: str) -> frozenset[str]:
+        """See `ports.Recoverer`."""
+        services: set[str] = set()
+        with reading(vpc):
+            for page in self._reading.get_paginator("describe_vpc_endpoints").paginate(
+                Filters=[{"Name": "vpc-id", "Values": [vpc]}], PaginationConfig={"PageSize": _PAGE}
+            ):
+                found = (each for each in page["VpcEndpoints"] if each["State"].lower() not in _ENDPOINT_GONE)
+                services.update(each["ServiceName"] for each in found)
+        return frozenset(services)
+
+    def create_endpoint(self, request: Mapping[str, Any]) -> str:
+        """See `ports.Recoverer`."""
+        answer = send(lambda: self._creating.create_vpc_endpoint(**request), resource=request["ServiceName"])
+        return answer["VpcEndpoint"]["VpcEndpointId"]
+
     def remove(self, thing: Made) -> None:
         """See `ports.Recoverer`."""
         remove: Mapping[str, Callable[[], Any]] = {
@@ -113,11 +134,19 @@ class Ec2Recoverer:
             "volume": lambda: self._reading.delete_volume(VolumeId=thing.id),
             # Never with its snapshots: they are the recovery point.
             "image": lambda: self._reading.deregister_image(ImageId=thing.id, DeleteAssociatedSnapshots=False),
+            "endpoint": lambda: self._delete_endpoint(thing.id),
         }
         try:
             send(remove[thing.kind], resource=thing.id)
         except NotFound:
             return
+
+    def _delete_endpoint(self, endpoint: str) -> None:
+        """What cannot be deleted is in the answer, not an error of the call."""
+        for failed in self._reading.delete_vpc_endpoints(VpcEndpointIds=[endpoint]).get("Unsuccessful", []):
+            error = failed.get("Error", {})
+            if not str(error.get("Code", "")).endswith(".NotFound"):
+                raise Refused(f"{error.get('Code')}: {error.get('Message')}", resource=endpoint)
 
     def set_source_dest_check(self, instance: str, *, enabled: bool) -> None:
         """See `ports.Recoverer`."""
@@ -343,6 +372,16 @@ def _image(described: Mapping[str, Any]) -> Made:
         state=described["State"],
         tags=_tags(described),
         reason=described.get("StateReason", {}).get("Message", ""),
+    )
+
+
+def _endpoint(described: Mapping[str, Any]) -> Made:
+    state = described["State"].lower()
+    return Made(
+        id=described["VpcEndpointId"],
+        kind="endpoint",
+        state="deleted" if state in _ENDPOINT_GONE - {"deleting"} else state,
+        tags=_tags(described),
     )
 
 

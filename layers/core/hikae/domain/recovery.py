@@ -219,6 +219,8 @@ class DrillNetwork:
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     profile: str = ""
+    vpc: str = ""
+    endpoint_groups: tuple[str, ...] = ()
 
 
 def drill_target(instance: ManifestInstance, network: DrillNetwork, *, own_profile: bool) -> Target:
@@ -466,6 +468,35 @@ def volume_request(member: Member, manifest: Manifest, run: Run, *, zone: str, i
     }
 
 
+_SSM_SERVICES: Final = ("ssm", "ssmmessages")
+"""`ec2messages` is for old agents: https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-create-vpc.html."""
+
+
+def endpoint_requests(
+    run: Run, network: DrillNetwork, *, region: str, present: Collection[str], installation: str
+) -> list[dict[str, Any]]:
+    """CreateVpcEndpoint's requests for what lets SSM into the drills' network, but for services that are `present`.
+
+    One VPC has one endpoint of a service with private names, so drills at the same time share it; the one that made it
+    takes it away, and whoever still needs it makes another.
+    """
+    token = run_tag(installation=installation, run=run.name)
+    tags = _tag_list({run.request.mode.tag: token, RECOVERED_FROM: "none", RECOVERED_RESOURCE: network.vpc})
+    return [
+        {
+            "VpcEndpointType": "Interface",
+            "VpcId": network.vpc,
+            "ServiceName": name,
+            "SubnetIds": list(network.subnets),
+            "SecurityGroupIds": list(network.endpoint_groups),
+            "PrivateDnsEnabled": True,
+            "TagSpecifications": [{"ResourceType": "vpc-endpoint", "Tags": tags}],
+        }
+        for name in (f"com.amazonaws.{region}.{service}" for service in _SSM_SERVICES)
+        if name not in present
+    ]
+
+
 def can_have_ip(address: str, subnet: Subnet) -> bool:
     """Whether a private address lies in the subnet, apart from the five that AWS keeps for itself.
 
@@ -518,7 +549,7 @@ def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """Something that a run made, as EC2 shows it: an instance, a volume or an image. Absent facts are empty."""
+    """Something that a run made, as EC2 shows it: an instance, volume, image or endpoint. Absent facts are empty."""
 
     id: str
     kind: str
@@ -578,7 +609,7 @@ def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation:
     return Teardown(remove=tuple(remove), going=tuple(going), kept=tuple(kept))
 
 
-_ORDER: Final = ("instance", "volume", "image")
+_ORDER: Final = ("instance", "volume", "image", "endpoint")
 
 
 def reject(run: Run, member: Member, reason: str) -> Run:

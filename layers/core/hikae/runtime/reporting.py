@@ -13,12 +13,16 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from hikae.domain.model import Action
 from hikae.domain.naming import format_time
+from hikae.domain.runs import StepStatus
 from hikae.ports import BrokenPlan, Outcome, Status
 
 if TYPE_CHECKING:
     from hikae.domain.model import Unclear, Verdict
+    from hikae.domain.runs import Step
     from hikae.operations.copy_recovery_points import Copying
     from hikae.operations.prune_recovery_points import Pruned
+    from hikae.operations.recovery.start_drills import Started
+    from hikae.operations.recovery.sweep import Swept
     from hikae.operations.schedule_backups import Tick
 
 FAILED_RESOURCES = "FailedResources"
@@ -28,6 +32,9 @@ UNPROTECTABLE_RESOURCES = "UnprotectableResources"
 CAPPED_DELETIONS = "CappedDeletions"
 HELD_BACK_DELETIONS = "HeldBackDeletions"
 
+FAILED_RUNS = "FailedRuns"
+
+_REASON = 1000
 _SHOWN = 100
 """The most missed slots of a rule that an answer lists, the newest ones; the metric counts all."""
 
@@ -162,6 +169,39 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
     }
     log.info("pruning", extra=summary)
     return summary
+
+
+def report_step(step: str, run: str, taken: "Step") -> dict[str, Any]:
+    """Report one step of a run; the answer is all that the state machine's history gets to see."""
+    log = get_logger()
+    write = log.error if taken.status is StepStatus.FAILED else log.info
+    write("step", step=step, run=run, status=taken.status.value, reason=taken.reason)
+    has_failed = step == "record" and taken.status is StepStatus.FAILED
+    if step == "record":
+        _emit(**{FAILED_RUNS: int(has_failed), "FinishedRuns": 1})
+    return {"status": taken.status.value, "reason": taken.reason[:_REASON], "wait": taken.wait}
+
+
+def report_sweep(swept: "Swept") -> dict[str, Any]:
+    """Report what became of runs that nobody looked after; whatever was left of a run is a failure of that run."""
+    _log_outcomes(swept.outcomes)
+    ended = [outcome for outcome in swept.outcomes if outcome.status is Status.DELETED]
+    failed = [outcome for outcome in swept.outcomes if outcome.is_failure]
+    _emit(**{FAILED_RUNS: len(ended), FAILED_RESOURCES: len(failed)})
+    return {"ended": _by_reason(ended), "failed": _by_reason(failed)}
+
+
+def report_drills(started: "Started") -> dict[str, Any]:
+    """Report the drills that were due."""
+    _log_outcomes(started.outcomes)
+    _log_broken(started.broken_plans)
+    failed = [outcome for outcome in started.outcomes if outcome.is_failure]
+    _emit(**{FAILED_RESOURCES: len(failed), UNREADABLE_PLANS: len(started.broken_plans)})
+    return {
+        "started": [outcome.resource for outcome in started.outcomes if outcome.status is Status.CREATED],
+        "failed": _by_reason(failed),
+        "broken_plans": [str(broken) for broken in started.broken_plans],
+    }
 
 
 def log_outcome(outcome: Outcome) -> None:

@@ -36,6 +36,8 @@ class Settings:
     drill_subnets: tuple[str, ...] = ()
     drill_security_groups: tuple[str, ...] = ()
     drill_profile: str = ""
+    drill_vpc: str = ""
+    drill_endpoint_groups: tuple[str, ...] = ()
     probe_function: str = ""
     evidence_key_arn: str = ""
     recover_arn: str = ""
@@ -67,6 +69,8 @@ class Settings:
             require_recycle_bin=reader.read("HIKAE_REQUIRE_RECYCLE_BIN", _flag, fallback=False, default="false"),
             drill_subnets=reader.read("HIKAE_DRILL_SUBNETS", _names, (), default=""),
             drill_security_groups=reader.read("HIKAE_DRILL_SECURITY_GROUPS", _names, (), default=""),
+            drill_vpc=reader.text("HIKAE_DRILL_VPC", default=""),
+            drill_endpoint_groups=reader.read("HIKAE_DRILL_ENDPOINT_GROUPS", _names, (), default=""),
             drill_profile=reader.text("HIKAE_DRILL_PROFILE", default=""),
             probe_function=reader.text("HIKAE_PROBE_FUNCTION", default=""),
             evidence_key_arn=reader.text("HIKAE_EVIDENCE_KEY_ARN", default=""),

@@ -234,6 +234,8 @@ def recovery_site(settings: Settings) -> "RecoverySite":
             subnets=settings.drill_subnets,
             security_groups=settings.drill_security_groups,
             profile=settings.drill_profile,
+            vpc=settings.drill_vpc,
+            endpoint_groups=settings.drill_endpoint_groups,
         ),
         code_version=settings.code_version,
     )

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hikae.domain.plan_grammar import DEFAULT_PROBE_TIMEOUT
-from hikae.domain.runs import DONE, Member, ProbeResult, ProbeState, Run, Step, again
+from hikae.domain.recovery import endpoint_requests
+from hikae.domain.runs import DONE, Member, Mode, ProbeResult, ProbeState, Run, Step, again
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused
 
@@ -18,6 +19,7 @@ _COMMAND_RUNS: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancellin
 def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     """Ask once what has no answer yet. A probe that fails ends nothing: the others are asked, and all are recorded."""
     plan = site.plan_of(run)
+    _let_ssm_in(run, site)
     timeout = plan.drill.probe_timeout if plan and plan.drill else DEFAULT_PROBE_TIMEOUT
     is_over = now - _began_at(run, now) >= timeout
     for member in run.members:
@@ -28,6 +30,17 @@ def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
         site.save(run)  # a command that was sent is not sent again
     pending = [f"{m.resource} {p.kind}" for m in run.members for p in m.probes if p.state is ProbeState.PENDING]
     return (run, again(_POLL, f"{', '.join(pending)} unanswered")) if pending else (run, DONE)
+
+
+def _let_ssm_in(run: Run, site: RecoverySite) -> None:
+    """A drill's network has no way to SSM but endpoints, which are there while somebody still waits for a command."""
+    waits = any(p.kind == "ssm" and p.state is ProbeState.PENDING for m in run.members for p in m.probes)
+    if run.request.mode is Mode.DRILL and waits and site.network.vpc:
+        present = site.recoverer.endpoints(site.network.vpc)
+        for request in endpoint_requests(
+            run, site.network, region=site.place.region, present=present, installation=site.installation
+        ):
+            site.recoverer.create_endpoint(request)
 
 
 def _began_at(run: Run, now: datetime) -> datetime:

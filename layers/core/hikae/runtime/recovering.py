@@ -1,0 +1,41 @@
+"""What the recover function does with an event: by the name of its step."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hikae.operations.recovery.start_drills import start_drills
+from hikae.operations.recovery.sweep import sweep
+from hikae.operations.recovery.take_step import take_step
+from hikae.runtime import entry, reporting
+
+if TYPE_CHECKING:
+    from hikae.operations.recovery.site import RecoverySite
+
+
+def carry_out(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]:
+    """A step of a run, `sweep`, or `start-drills`, whose event may carry `now` as the tick's may.
+
+    Raises:
+        RunError: there is no such step, or its run cannot be understood.
+        KeyError: the event has no step.
+    """
+    others: Mapping[str, Callable[[], dict[str, Any]]] = {
+        "sweep": lambda: reporting.report_sweep(sweep(site, now=datetime.now(tz=UTC))),
+        "start-drills": lambda: reporting.report_drills(start_drills(site, now=entry.time_of(event))),
+    }
+    return others.get(event["step"], lambda: _take_step(event, site))()
+
+
+def _take_step(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]:
+    step, name = str(event["step"]), str(event.get("run", ""))
+    taken = take_step(
+        step,
+        name,
+        request=event.get("request", {}),
+        failure=str(event.get("failure", "")),
+        started_by=str(event.get("started_by", "")),
+        site=site,
+        now=datetime.now(tz=UTC),
+    )
+    return reporting.report_step(step, name, taken)
