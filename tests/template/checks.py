@@ -14,6 +14,12 @@ CREATING = {
     "ec2:CopySnapshot",
     "ec2:CopyImage",
 }
+MAKING = {"ec2:CreateVolume", "ec2:CreateVpcEndpoint", "ec2:RegisterImage", "ec2:RunInstances"}
+"""What a restore or drill makes things with."""
+REMOVING = {"ec2:DeleteVolume", "ec2:DeleteVpcEndpoints", "ec2:DeregisterImage", "ec2:TerminateInstances"}
+RUNS = {"hikae:drill": REMOVING, "hikae:recovery": {"ec2:DeregisterImage"}}
+"""The tags of runs, each with what may be done to what carries it."""
+MADE_BY_RUNS = ("image/*", "instance/*", "volume/*", "vpc-endpoint/*")
 OWN_TAG = "aws:RequestTag/hikae:installation"
 FUNCTION = "AWS::Lambda::Function"
 ROLE = "AWS::IAM::Role"
@@ -48,22 +54,35 @@ def managed_policies(site: Site) -> Iterator[str]:
 
 
 def passed_roles(site: Site) -> Iterator[str]:
-    """Nothing may pass a role on."""
+    """Only recovery passes roles on, only those it was told, and only to EC2."""
     for name, statement in _role_statements(site):
         if "iam:PassRole" in _actions(statement):
-            yield f"{name} may pass roles"
+            if name != "RecoverRole" or "*" in as_list(statement["Resource"]):
+                yield f"{name} may pass roles"
+            if statement.get("Condition") != {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}:
+                yield f"{name} may pass roles to anything"
 
 
-UNSCOPED = {"rbin:ListRules"}
-"""Reading actions that take no resource:
+UNSCOPED = {
+    "rbin:ListRules",
+    "ssm:GetCommandInvocation",
+    "ssm:ListCommands",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+"""Reading actions, and those of an agent about itself, that take no resource:
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsrecyclebin.html
+https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-instance-permissions.html
 """
 
 
 def open_resources(site: Site) -> Iterator[str]:
     """Only describing calls, which take no resource, are allowed on everything."""
     for name, statement in _role_statements(site):
-        if "*" in as_list(statement["Resource"]):
+        if "*" in as_list(statement["Resource"]) and statement["Effect"] == "Allow":
             yield from (
                 f"{name} may {action} on everything"
                 for action in _actions(statement)
@@ -81,8 +100,11 @@ def loose_deletions(site: Site) -> Iterator[str]:
     }
     for name, statement in _role_statements(site):
         for action in _actions(statement):
-            if action.startswith("ec2:Terminate") or action in {"ec2:DeleteVolume", "ec2:DeleteTags"}:
+            if action == "ec2:DeleteTags" or (action in REMOVING - DELETING and name != "RecoverRole"):
                 yield f"{name} may {action}"
+            if action in REMOVING and name == "RecoverRole":
+                yield from _loose_teardown(site, name, action, statement)
+                continue
             if action not in DELETING:
                 continue
             if name != prune:
@@ -92,13 +114,22 @@ def loose_deletions(site: Site) -> Iterator[str]:
             yield from _outside(site, name, action, statement)
 
 
+def _loose_teardown(site: Site, name: str, action: str, statement: dict[str, Any]) -> Iterator[str]:
+    """A run of this installation removes what such a run has made, and nothing else; a restore only its images."""
+    like = statement.get("Condition", {}).get("StringLike", {})
+    tags = [tag for tag in RUNS if like == {f"aws:ResourceTag/{tag}": f"{INSTALLATION}/*"}]
+    if not tags or action not in RUNS[tags[0]]:
+        yield f"{name} may {action} under {statement.get('Condition')}"
+    yield from _outside(site, name, action, statement)
+
+
 def loose_tagging(site: Site) -> Iterator[str]:
     """Tags are given while creating and at no other time: else a role could tag its way to deletion."""
     for name, statement in _role_statements(site):
         if "ec2:CreateTags" in _actions(statement):
             conditions = statement.get("Condition", {}).get("StringEquals", {})
             created = {f"ec2:{action}" for action in as_list(conditions.get("ec2:CreateAction", []))}
-            own = {action for each in site.statements(name) for action in _actions(each) if action in CREATING}
+            own = {action for each in site.statements(name) for action in _actions(each) if action in CREATING | MAKING}
             if not created or created - own:
                 yield f"{name} may tag in {sorted(created) or 'any call'}, it creates in {sorted(own)}"
             yield from _outside(site, name, "ec2:CreateTags", statement)
@@ -117,6 +148,48 @@ def untagged_creations(site: Site) -> Iterator[str]:
                     yield f"{name} may {action} {resource} in another Region"
 
 
+def untagged_runs(site: Site) -> Iterator[str]:
+    """Whatever a restore or drill makes carries the run's tag, which is how it can be found and removed."""
+    for name, statement in _role_statements(site):
+        for action in _actions(statement) & MAKING:
+            like = statement.get("Condition", {}).get("StringLike", {})
+            is_tagged = any(like == {f"aws:RequestTag/{tag}": f"{INSTALLATION}/*"} for tag in RUNS)
+            is_source = any(
+                "aws:ResourceTag/" in key for each in statement.get("Condition", {}).values() for key in each
+            )
+            for resource in _resources(statement):
+                is_made = resource.split(":")[-1].endswith(MADE_BY_RUNS)
+                if is_made and not is_tagged and not (is_source and resource.endswith("image/*")):
+                    yield f"{name} may {action} {resource} without the run's tag"
+
+
+def open_drills(site: Site) -> Iterator[str]:
+    """The drills' network leads nowhere: no gateway, no peering, no route, and each group only to the next."""
+    for kind in (
+        "InternetGateway",
+        "NatGateway",
+        "VPCPeeringConnection",
+        "TransitGatewayAttachment",
+        "Route",
+        "VPCEndpoint",
+    ):
+        yield from (f"{name} leads out" for name in site.of_type(f"AWS::EC2::{kind}"))
+    for name, subnet in site.of_type("AWS::EC2::Subnet").items():
+        if subnet.get("MapPublicIpOnLaunch") is not False:
+            yield f"{name} gives out public addresses"
+    rules: list[tuple[str, dict[str, Any]]] = []
+    for name, group in site.of_type("AWS::EC2::SecurityGroup").items():
+        if not group.get("SecurityGroupEgress"):
+            yield f"{name} lets everything out"
+        both = (*group.get("SecurityGroupEgress", []), *group.get("SecurityGroupIngress", []))
+        rules.extend((name, rule) for rule in both)
+    for kind in ("SecurityGroupIngress", "SecurityGroupEgress"):
+        rules.extend(site.of_type(f"AWS::EC2::{kind}").items())
+    for name, rule in rules:
+        if rule.get("CidrIp", "127.0.0.1/32") != "127.0.0.1/32" or rule.get("CidrIpv6"):
+            yield f"{name} is open to {rule.get('CidrIp') or rule.get('CidrIpv6')}"
+
+
 def reaching_out(site: Site) -> Iterator[str]:
     """A primary only looks into other Regions: it can neither make nor change nor delete anything there."""
     for name, statement in _role_statements(site):
@@ -129,6 +202,8 @@ def open_keys(site: Site) -> Iterator[str]:
     """A key is used through the service it is meant for, or by a grant that only AWS itself can use."""
     for name, statement in _role_statements(site):
         actions = {action for action in _actions(statement) if action.startswith("kms:")} - {"kms:DescribeKey"}
+        if name == "RecoverRole" and [target(each) for each in as_list(statement["Resource"])] == ["EvidenceKey"]:
+            actions -= {"kms:GetPublicKey", "kms:Sign"}  # what that key is for
         conditions = statement.get("Condition", {})
         for action in sorted(actions):
             if action == "kms:CreateGrant":
@@ -155,7 +230,9 @@ def strangers(site: Site) -> Iterator[str]:
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
             principal = statement["Principal"].get("Service")
             bound = statement.get("Condition", {}).get("StringEquals", {}).get("aws:SourceAccount")
-            if principal not in {"lambda.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com"}:
+            if name == "DrillInstanceRole" and principal == "ec2.amazonaws.com":
+                continue  # who launches an instance with it needs iam:PassRole
+            if principal not in {f"{each}.amazonaws.com" for each in ("lambda", "scheduler", "events", "states")}:
                 yield f"{name} may be assumed by {statement['Principal']}"
             elif principal != "lambda.amazonaws.com" and not bound:
                 yield f"{name} may be assumed by {principal} for any account"
@@ -227,7 +304,8 @@ def mute_topics(site: Site) -> Iterator[str]:
 def unrotated_keys(site: Site) -> Iterator[str]:
     """Keys rotate, and only this account's root is trusted with more than publishing."""
     for name, key in site.of_type("AWS::KMS::Key").items():
-        if key.get("EnableKeyRotation") is not True:
+        # https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html: asymmetric keys cannot rotate.
+        if key.get("EnableKeyRotation") is not True and key.get("KeyUsage") != "SIGN_VERIFY":
             yield f"{name} does not rotate"
         for statement in key["KeyPolicy"]["Statement"]:
             owner = {"AWS": "arn:aws:iam::123456789012:root"}
@@ -352,6 +430,8 @@ ALL = (
     loose_deletions,
     loose_tagging,
     untagged_creations,
+    untagged_runs,
+    open_drills,
     open_keys,
     foreign_logs,
     strangers,

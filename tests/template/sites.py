@@ -81,7 +81,7 @@ def translate(template: dict[str, Any], parameters: Mapping[str, str], *, region
     """What CloudFormation gets before it looks at conditions: SAM's types replaced, nothing left out."""
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
-        for uri in ("CodeUri", "ContentUri"):
+        for uri in ("CodeUri", "ContentUri", "DefinitionUri"):
             if uri in resource.get("Properties", {}):
                 resource["Properties"][uri] = "s3://artifacts/code.zip"  # as `sam package` leaves it
     parser = Parser()

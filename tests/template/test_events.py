@@ -20,6 +20,8 @@ CASES = {
     "build_images": {"no-reboot", "reboot"},
     "copy_recovery_points": {"snapshot-completed", "sweep"},
     "prune_recovery_points": {"run", "dry-run", "all-of-a-lineage"},
+    "recover": {"select", "sweep", "start-drills"},
+    "probe_network": {"tcp"},
 }
 QUEUED = sorted(
     path for name in ("snapshot_volumes", "build_images", "copy_recovery_points") for path in (EVENTS / name).iterdir()

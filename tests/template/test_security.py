@@ -227,8 +227,63 @@ def test_the_rule_notices_a_template_that_breaks_it(check: Callable[[Site], Any]
     assert list(check(resolve(template, PRIMARY, region=PRIMARY_REGION))) != []
 
 
+def _tear_down_anything(template: Template) -> None:
+    del _statement(template, "RecoverRole", "TearDownOwnDrills")["Condition"]
+
+
+def _tear_down_what_was_restored(template: Template) -> None:
+    _statement(template, "RecoverRole", "TidyUpAfterOwnRestores")["Action"] = "ec2:TerminateInstances"
+
+
+def _launch_without_a_tag(template: Template) -> None:
+    del _statement(template, "RecoverRole", "MakeForDrills")["Condition"]
+
+
+def _pass_roles_to_anything(template: Template) -> None:
+    del _statement(template, "RecoverRole", "PassTheDrillProfile")["Condition"]
+
+
+def _sign_with_the_sites_key(template: Template) -> None:
+    _statement(template, "RecoverRole", "SignEvidence")["Resource"] = {"Fn::GetAtt": ["SiteKey", "Arn"]}
+
+
+def _lead_drills_out(template: Template) -> None:
+    template["Resources"]["Gateway"] = {"Type": "AWS::EC2::InternetGateway"}
+
+
+def _let_drills_talk(template: Template) -> None:
+    del _properties(template, "DrillSecurityGroup")["SecurityGroupEgress"]
+
+
+def _let_anybody_probe(template: Template) -> None:
+    probes = _properties(template, "DrillProbesIn")
+    del probes["SourceSecurityGroupId"]
+    probes["CidrIp"] = "0.0.0.0/0"
+
+
+BROKEN_AT_RECOVERY: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
+    (checks.loose_deletions, _tear_down_anything),
+    (checks.loose_deletions, _tear_down_what_was_restored),
+    (checks.untagged_runs, _launch_without_a_tag),
+    (checks.passed_roles, _pass_roles_to_anything),
+    (checks.open_keys, _sign_with_the_sites_key),
+    (checks.open_drills, _lead_drills_out),
+    (checks.open_drills, _let_drills_talk),
+    (checks.open_drills, _let_anybody_probe),
+]
+
+
+@pytest.mark.parametrize(("check", "breaking"), BROKEN_AT_RECOVERY, ids=lambda each: each.__name__.strip("_"))
+def test_the_rule_notices_a_recovery_site_that_breaks_it(
+    check: Callable[[Site], Any], breaking: Callable[[Template], None]
+):
+    template = load_template()
+    breaking(template)
+    assert list(check(resolve(template, RECOVERY, region=RECOVERY_REGION))) != []
+
+
 def test_every_rule_was_seen_to_notice_something():
-    assert {check for check, _ in BROKEN} == {*checks.ALL, checks.reaching_out}
+    assert {check for check, _ in [*BROKEN, *BROKEN_AT_RECOVERY]} == {*checks.ALL, checks.reaching_out}
 
 
 def test_the_copying_role_is_held_to_the_recovery_region():

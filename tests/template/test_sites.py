@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from hikae.domain.model import Place, SiteRole
 from hikae.domain.naming import bucket_name
+from hikae.operations.recovery.take_step import STEPS
 from hikae.runtime import reporting
 from hikae.runtime.settings import Settings
 from tests.template.sites import (
@@ -34,6 +36,8 @@ FOLDERS = {
     "BuildImages": "build_images",
     "CopyRecoveryPoints": "copy_recovery_points",
     "PruneRecoveryPoints": "prune_recovery_points",
+    "Recover": "recover",
+    "ProbeNetwork": "probe_network",
 }
 SITES = pytest.mark.parametrize("site", [primary, recovery], ids=["primary", "recovery"])
 EVERYWHERE = {
@@ -57,6 +61,19 @@ OWN = {
         "HIKAE_IMAGE_COPY_LIMIT",
     },
     "PruneRecoveryPoints": {"HIKAE_DELETION_CAP", "HIKAE_LINEAGE_DELETION_PERCENT", "HIKAE_REQUIRE_RECYCLE_BIN"},
+    "Recover": {
+        "HIKAE_COPY_KEY_ARN",
+        "HIKAE_DRILL_VPC",
+        "HIKAE_DRILL_SUBNETS",
+        "HIKAE_DRILL_SECURITY_GROUPS",
+        "HIKAE_DRILL_ENDPOINT_GROUPS",
+        "HIKAE_DRILL_PROFILE",
+        "HIKAE_PROBE_FUNCTION",
+        "HIKAE_EVIDENCE_KEY_ARN",
+        "HIKAE_RECOVER_ARN",
+        "HIKAE_CODE_VERSION",
+    },
+    "ProbeNetwork": set(),
 }
 
 
@@ -70,7 +87,7 @@ def _deployed(parameters: Mapping[str, str], region: str) -> Site:
 
 def test_each_site_has_its_own_functions():
     assert set(_functions(primary())) == {"ScheduleBackups", "SnapshotVolumes", "BuildImages", "PruneRecoveryPoints"}
-    assert set(_functions(recovery())) == {"CopyRecoveryPoints", "PruneRecoveryPoints"}
+    assert set(_functions(recovery())) == {"CopyRecoveryPoints", "PruneRecoveryPoints", "Recover", "ProbeNetwork"}
 
 
 @SITES
@@ -176,6 +193,8 @@ def test_names_follow_installation_and_site():
 def test_a_stack_that_is_given_what_an_earlier_one_left_uses_it_and_makes_none(parameters: dict[str, str], region: str):
     key = key_arn(region)
     given = {"CopyKeyArn": key, "BucketName": "kept-bucket", "TableName": "kept-table"}
+    if parameters is RECOVERY:
+        given["EvidenceKeyArn"] = key
     site = _deployed({**parameters, **given}, region)
     made = {resource["Type"] for resource in site.resources.values()}
     # Neither a second policy for the bucket, whose own was kept with it.
@@ -202,10 +221,42 @@ def test_the_broker_is_woken_through_one_message_group():
     queue = site.of_type("AWS::SQS::Queue")["WakeQueue"]
     assert (queue["FifoQueue"], queue["ContentBasedDeduplication"]) == (True, True)
     sweep = site.of_type("AWS::Scheduler::Schedule")["SweepTimer"]["Target"]
-    targets = [each for rule in site.of_type("AWS::Events::Rule").values() for each in rule["Targets"]]
+    rules = site.of_type("AWS::Events::Rule")
+    targets = [each for name, rule in rules.items() if name != "RunEndedRule" for each in rule["Targets"]]
     assert [each["SqsParameters"] for each in [sweep, *targets]] == [{"MessageGroupId": "copies"}] * 3
     # A fixed body would be taken for a duplicate by the queue; Scheduler's own notification has an id.
     assert "Input" not in sweep
+
+
+@pytest.mark.parametrize(
+    ("status", "sweeps"), [("ABORTED", True), ("TIMED_OUT", True), ("FAILED", True), ("SUCCEEDED", False)]
+)
+def test_a_run_that_was_stopped_is_swept_at_once(status: str, sweeps: bool):  # noqa: FBT001 - a table's column
+    rule = recovery().of_type("AWS::Events::Rule")["RunEndedRule"]
+    arn = rule["EventPattern"]["detail"]["stateMachineArn"][0]
+    event = {
+        "source": "aws.states",
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"stateMachineArn": arn, "status": status},
+    }
+    assert _matches(rule["EventPattern"], event) is sweeps
+    (sweep,) = rule["Targets"]
+    assert (target(sweep["Arn"]), json.loads(sweep["Input"])) == ("Recover", {"step": "sweep"})
+    (permission,) = recovery().of_type("AWS::Lambda::Permission").values()
+    assert (target(permission["FunctionName"]), permission["Principal"]) == ("Recover", "events.amazonaws.com")
+
+
+def test_the_machines_definition_calls_the_function_for_every_step_and_ends_in_teardown_and_record():
+    definition = yaml.safe_load((ROOT / "statemachines/recover.asl.yaml").read_text())
+    tasks = {name: state for name, state in definition["States"].items() if state["Type"] == "Task"}
+    assert {state["Parameters"]["step"] for state in tasks.values()} == set(STEPS)
+    for name, state in tasks.items():
+        assert state["Resource"] == "${RecoverArn}"
+        assert (state["TimeoutSeconds"], [each["ErrorEquals"] for each in state["Retry"]]) == (200, [["States.ALL"]])
+        wanted = {"TearDown": "Record", "Record": "Failed"}.get(name, "NoteFailure")
+        assert [(each["ErrorEquals"], each["Next"]) for each in state["Catch"]] == [(["States.ALL"], wanted)]
+        assert definition["States"][state["Next"]]["Default"] in {"TearDown", "Record", "Failed"}
+    assert definition["States"]["NoteFailure"]["Next"] == "TearDown"
 
 
 def _event(detail_type: str, **detail: Any) -> dict[str, Any]:
@@ -271,6 +322,7 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
         reporting.CAPPED_DELETIONS,
         reporting.HELD_BACK_DELETIONS,
         reporting.UNPROTECTABLE_RESOURCES,
+        reporting.FAILED_RUNS,
     }
     services = {
         function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for function in _functions(site()).values()
@@ -284,7 +336,7 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
             assert dimensions["site"] == site().name
             watched.add(alarm["MetricName"])
     of_the_tick = {reporting.MISSED_SLOTS, reporting.UNPROTECTABLE_RESOURCES}
-    assert watched == (names if site().name == "primary" else names - of_the_tick)
+    assert watched == (names - {reporting.FAILED_RUNS} if site().name == "primary" else names - of_the_tick)
 
 
 def test_the_schedules_are_the_parameters():

@@ -178,7 +178,7 @@ def report_step(step: str, run: str, taken: "Step") -> dict[str, Any]:
     write("step", step=step, run=run, status=taken.status.value, reason=taken.reason)
     has_failed = step == "record" and taken.status is StepStatus.FAILED
     if step == "record":
-        _emit(**{FAILED_RUNS: int(has_failed), "FinishedRuns": 1})
+        _emit(**{FAILED_RUNS: int(has_failed)})
     return {"status": taken.status.value, "reason": taken.reason[:_REASON], "wait": taken.wait}
 
 
