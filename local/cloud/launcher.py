@@ -35,6 +35,8 @@ FOR_TRYING_OUT = {
     "TickSchedule": "rate(1 minute)",
     "SweepSchedule": "rate(1 minute)",
     "PruneSchedule": "rate(1 minute)",
+    "RecoverySweepSchedule": "rate(1 minute)",
+    "DrillSchedule": "rate(1 minute)",
 }
 
 _STALE_GRACE_SECONDS = 60
@@ -248,13 +250,47 @@ class LocalCloud:
             parameters={**self.parameters, "Site": site, **self._connections(site), **parameters},
             environment=self._tool_environment(),
         )
+        if site == "recovery":
+            self._show_profile_to_twin()
         self._say(f"{site} site deployed to {self.region_of(site)} in {time.monotonic() - begun:.1f} s")
 
     def _connections(self, site: Site) -> dict[str, str]:
         if site == "recovery":
-            return {"Primaries": f"{ACCOUNT}/{self.primary_region}"}
+            return {"Primaries": f"{ACCOUNT}/{self.primary_region}", **self._drill_network()}
         outputs = self.stack_outputs("recovery")
         return {"WakeBusArn": outputs["WakeBusArn"]} if "WakeBusArn" in outputs else {}
+
+    def _drill_network(self) -> dict[str, str]:
+        """The drills' network, made in the twin once: the stack's own would be in ministack, where no instance is."""
+        ec2 = self.client("ec2", self.recovery_region)
+        name = f"hikae-{self.installation}-drills"
+        ours = [{"Name": "tag:Name", "Values": [name]}]
+        vpcs = ec2.describe_vpcs(Filters=ours)["Vpcs"]
+        tags = [{"Key": "Name", "Value": name}]
+        if not vpcs:
+            specification = [{"ResourceType": "vpc", "Tags": tags}]
+            vpcs = [ec2.create_vpc(CidrBlock="10.255.0.0/22", TagSpecifications=specification)["Vpc"]]
+            vpc = vpcs[0]["VpcId"]
+            for number, zone in enumerate("ab"):
+                ec2.create_subnet(
+                    VpcId=vpc, CidrBlock=f"10.255.{number}.0/24", AvailabilityZone=f"{self.recovery_region}{zone}"
+                )
+            ec2.create_security_group(GroupName=name, Description="drills", VpcId=vpc)
+        vpc = vpcs[0]["VpcId"]
+        inside = [{"Name": "vpc-id", "Values": [vpc]}]
+        subnets = sorted(ec2.describe_subnets(Filters=inside)["Subnets"], key=lambda each: each["AvailabilityZone"])
+        group = ec2.describe_security_groups(Filters=[*inside, {"Name": "group-name", "Values": [name]}])
+        return {
+            "DrillVpcId": vpc,
+            "DrillSubnetIds": ",".join(subnet["SubnetId"] for subnet in subnets),
+            "DrillSecurityGroupId": group["SecurityGroups"][0]["GroupId"],
+        }
+
+    def _show_profile_to_twin(self) -> None:
+        """Let the twin know the drills' instance profile, which is ministack's: EC2 asks IAM whether there is one."""
+        iam = clients_of(self.running.endpoint, iam=self.running.ec2_endpoint)("iam", self.recovery_region)
+        with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_instance_profile(InstanceProfileName=self.resource("recovery", "DrillInstanceProfile"))
 
     def beside(self, recovery_region: str, **parameters: str) -> Self:
         """This running cloud, seen with another recovery Region: for deploying and asking a further recovery site.
@@ -333,7 +369,7 @@ class LocalCloud:
         """A boto3 client of this cloud: EC2, and what refers to it, is the twin's, everything else ministack's."""
         running = self.running
         if self._clients is None:
-            twin = dict.fromkeys(("ec2", "autoscaling", "rbin"), running.ec2_endpoint)
+            twin = dict.fromkeys(("ec2", "autoscaling", "rbin", "ssm"), running.ec2_endpoint)
             self._clients = clients_of(running.endpoint, **twin)
         return self._clients(service, region or self.primary_region)
 
@@ -372,6 +408,7 @@ class LocalCloud:
             "AWS_ENDPOINT_URL_EC2": running.ec2_endpoint,
             "AWS_ENDPOINT_URL_AUTO_SCALING": running.ec2_endpoint,
             "AWS_ENDPOINT_URL_RBIN": running.ec2_endpoint,
+            "AWS_ENDPOINT_URL_SSM": running.ec2_endpoint,
             **_credentials(self.primary_region),
             "AWS_SESSION_TOKEN": "",
             "HIKAE_PRIMARY_REGION": self.primary_region,
