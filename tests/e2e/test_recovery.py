@@ -110,6 +110,13 @@ def ended(cloud: LocalCloud, arn: str) -> str:
     return "" if status == "RUNNING" else status
 
 
+def history_of(cloud: LocalCloud, arn: str) -> str:
+    """What Step Functions keeps of an execution."""
+    client = cloud.client("stepfunctions", cloud.recovery_region)
+    pages = client.get_paginator("get_execution_history").paginate(executionArn=arn)
+    return json.dumps([event for page in pages for event in page["events"]], default=str)
+
+
 def evidence_of(cloud: LocalCloud, name: str) -> dict[str, Any]:
     s3 = cloud.client("s3", cloud.recovery_region)
     bucket = cloud.stack_outputs("recovery")["BucketName"]
@@ -139,6 +146,7 @@ def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: l
     arn = run(cloud, "drill-till-1", mode="drill")
     status = wait_for(lambda: ended(cloud, arn), seconds=420)
     evidence = evidence_of(cloud, "drill-till-1")
+    assert evidence, f"{status}, and no evidence: {history_of(cloud, arn)[-4000:]}"
     record = json.loads(evidence["record"])
     assert (status, record["outcome"]) == ("SUCCEEDED", "succeeded"), record
     assert {member["resource"] for member in record["members"]} == set(group)
@@ -152,9 +160,7 @@ def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: l
 
 def test_user_data_is_in_no_history(cloud: LocalCloud, group: list[str]) -> None:
     arn = cloud.stack_outputs("recovery")["RecoverMachineArn"].replace(":stateMachine:", ":execution:")
-    client = cloud.client("stepfunctions", cloud.recovery_region)
-    history = client.get_execution_history(executionArn=f"{arn}:drill-till-1")
-    text = json.dumps(history, default=str)
+    text = history_of(cloud, f"{arn}:drill-till-1")
     assert "PASSWORD" not in text
     assert base64.b64encode(b"export PASSWORD=do-not-show").decode() not in text
 
