@@ -102,6 +102,9 @@ def localise(build_directory: Path) -> tuple[Path, dict[str, str]]:
         if "DependsOn" in body:
             wanted = [body["DependsOn"]] if isinstance(body["DependsOn"], str) else body["DependsOn"]
             body["DependsOn"] = [name for name in wanted if name not in dropped]
+    for name, body in resources.items():
+        if body["Type"] == "AWS::Serverless::StateMachine":
+            body["Properties"]["DefinitionUri"] = _as_json(build_directory, name, body["Properties"]["DefinitionUri"])
     outputs = template.get("Outputs", {})
     template["Outputs"] = {name: body for name, body in outputs.items() if not _mentions(body, dropped)}
     path = build_directory / "local.json"  # the SAM CLI parses the template seven times, JSON in no time
@@ -109,6 +112,16 @@ def localise(build_directory: Path) -> tuple[Path, dict[str, str]]:
     draft.write_text(json.dumps(template, default=str))
     draft.replace(path)
     return path, dropped
+
+
+def _as_json(build_directory: Path, name: str, uri: str) -> str:
+    """A state machine's definition as JSON, which is all that ministack 1.5.33 parses; AWS takes YAML, too."""
+    definition = yaml.safe_load((build_directory / uri).read_text())
+    path = build_directory / f"{name}.asl.json"
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(definition))
+    draft.replace(path)
+    return path.name
 
 
 def read_template(build_directory: Path) -> dict[str, Any]:

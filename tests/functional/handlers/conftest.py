@@ -42,6 +42,8 @@ class Functions:
         environment = self.installation.environment(site) | {
             "HIKAE_SNAPSHOT_QUEUE_URL": settings.snapshot_queue_url,
             "HIKAE_IMAGE_QUEUE_URL": settings.image_queue_url,
+            "HIKAE_EVIDENCE_KEY_ARN": settings.evidence_key_arn,
+            "HIKAE_RECOVER_ARN": settings.recover_arn,
             "POWERTOOLS_SERVICE_NAME": name,
             "POWERTOOLS_METRICS_NAMESPACE": "hikae",
         }

@@ -53,7 +53,8 @@ def _start(plan: Plan, group: str, resources: list[str], slot: datetime, site: R
         **{key: value for key, value in what.items() if value},
     }
     try:
-        has_started = site.executions.start(name, request)
+        # Step Functions answers a second start of what is still running as if it were the first.
+        has_started = not site.executions.is_running(name) and site.executions.start(name, request)
     except PortError as error:
         return Outcome(resource=name, status=Status.FAILED, reason=f"not started: {error}")
     if has_started:

@@ -1,0 +1,79 @@
+"""The recover function, given its event files as Step Functions, a schedule and a rule would give them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hikae.domain.model import SiteRole
+from hikae.domain.runs import RunError
+from local.inprocess import SNAPSHOT_PLAN
+from tests.functional.handlers.conftest import Functions, load_event, load_handler
+
+DRILL = 'drill:\n  schedule: "0 4 * * 6"\n  group_by: tag:Service\n'
+
+
+def invoke(functions: Functions, event: dict[str, Any]) -> dict[str, Any]:
+    return functions.invoke("recover", event, site=SiteRole.RECOVERY)
+
+
+def protect(functions: Functions) -> None:
+    installation = functions.installation
+    installation.launch(tags={"Backup": "production", "Service": "shop"})
+    installation.apply("production", SNAPSHOT_PLAN + DRILL)
+    installation.back_up()
+    installation.copy_all()
+
+
+def test_a_step_answers_with_its_status_and_keeps_the_rest_in_the_bucket(functions: Functions) -> None:
+    protect(functions)
+    answer = invoke(functions, load_event("recover/select"))
+    assert answer == {"status": "done", "reason": "", "wait": 0}
+    run = functions.installation.document("recovery/drill-production-shop/run.json")
+    assert (run["request"]["started_by"], len(run["members"])) == ("somebody", 1)
+
+
+def test_a_step_that_cannot_be_done_says_why(functions: Functions, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = invoke(functions, load_event("recover/select"))
+    assert (answer["status"], answer["reason"]) == ("failed", "plan production is not at this site")
+    printed = capsys.readouterr().out
+    assert "plan production is not at this site" in printed
+
+
+def test_the_execution_is_who_started_it_where_nobody_says_so(functions: Functions) -> None:
+    protect(functions)
+    event = load_event("recover/select")
+    del event["request"]["started_by"]
+    invoke(functions, event)
+    run = functions.installation.document("recovery/drill-production-shop/run.json")
+    assert run["request"]["started_by"] == event["started_by"]
+
+
+def test_a_sweep_ends_what_has_no_execution(functions: Functions) -> None:
+    protect(functions)
+    invoke(functions, load_event("recover/select"))
+    answer = invoke(functions, load_event("recover/sweep"))
+    assert answer == {"ended": {"drill-production-shop": "its execution ended before it had torn down"}, "failed": {}}
+    evidence = functions.installation.document("evidence/drill-production-shop.json")
+    assert json.loads(evidence["record"])["outcome"] == "failed"
+    assert invoke(functions, load_event("recover/sweep")) == {"ended": {}, "failed": {}}
+
+
+def test_drills_that_are_due_are_started(functions: Functions) -> None:
+    protect(functions)
+    answer = invoke(functions, load_event("recover/start-drills"))
+    assert answer["failed"] == {}
+    [name] = answer["started"]
+    assert name.startswith("drill-production-20261128t0400-")
+    assert invoke(functions, load_event("recover/start-drills"))["started"] == []
+
+
+@pytest.mark.parametrize("event", [{"step": "dance", "run": "drill-1"}, {"step": "select", "run": "../x"}])
+def test_an_event_that_is_none_is_refused(functions: Functions, event: dict[str, Any]) -> None:
+    with pytest.raises(RunError):
+        invoke(functions, event)
+
+
+def test_the_probing_function_answers_without_any_setting() -> None:
+    event = load_event("probe_network/tcp") | {"value": "1"}
+    assert load_handler("probe_network")(event, None)["ok"] is False
