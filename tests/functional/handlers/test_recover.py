@@ -33,11 +33,11 @@ def test_a_step_answers_with_its_status_and_keeps_the_rest_in_the_bucket(functio
     assert (run["request"]["started_by"], len(run["members"])) == ("somebody", 1)
 
 
-def test_a_step_that_cannot_be_done_says_why(functions: Functions, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_cannot_be_done_says_why(functions: Functions, caplog: pytest.LogCaptureFixture) -> None:
     answer = invoke(functions, load_event("recover/select"))
     assert (answer["status"], answer["reason"]) == ("failed", "plan production is not at this site")
-    printed = capsys.readouterr().out
-    assert "plan production is not at this site" in printed
+    [line] = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    assert (line["run"], line["reason"]) == ("drill-production-shop", "plan production is not at this site")
 
 
 def test_the_execution_is_who_started_it_where_nobody_says_so(functions: Functions) -> None:
@@ -68,10 +68,25 @@ def test_drills_that_are_due_are_started(functions: Functions) -> None:
     assert invoke(functions, load_event("recover/start-drills"))["started"] == []
 
 
-@pytest.mark.parametrize("event", [{"step": "dance", "run": "drill-1"}, {"step": "select", "run": "../x"}])
-def test_an_event_that_is_none_is_refused(functions: Functions, event: dict[str, Any]) -> None:
-    with pytest.raises(RunError):
-        invoke(functions, event)
+def test_a_step_that_is_none_is_refused(functions: Functions) -> None:
+    with pytest.raises(RunError, match="'dance' is not a step"):
+        invoke(functions, {"step": "dance", "run": "drill-1"})
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"run": "../x", "request": {"mode": "drill", "plan": "p"}}, "'../x' is not the name of a run"),
+        ({"run": "drill-1", "request": {"mode": "drill"}}, "names neither a plan nor resources"),
+        ({"run": "drill-1"}, "names neither a plan nor resources"),
+    ],
+)
+def test_what_nobody_can_carry_out_has_failed_at_once(functions: Functions, event: dict[str, Any], reason: str) -> None:
+    for step in ("select", "tear-down", "record"):
+        answer = invoke(functions, {"step": step, **event})
+        assert answer["status"] == "failed"
+        assert reason in answer["reason"] or "mode" in answer["reason"]
+    assert list(functions.installation.recovery_site().documents.keys("recovery/")) == []
 
 
 def test_the_probing_function_answers_without_any_setting() -> None:

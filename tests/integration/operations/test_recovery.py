@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -316,6 +317,41 @@ def test_a_detached_volume_of_the_group_is_made_again() -> None:
         assert installation.twin.digest_of(made["VolumeId"]) == digest
         assert (made["Size"], made["AvailabilityZone"]) == (33, f"{RECOVERY}b")
         assert tags_of(made)["Service"] == "shop"
+
+
+def test_a_restore_gets_the_address_and_the_target_group_that_stand_for_its_own(group: Installation) -> None:
+    ec2, elb = group.twin.client("ec2", RECOVERY), group.twin.client("elbv2", RECOVERY)
+    [first, second, _] = _protected(group)
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    targets = elb.create_target_group(Name="shop", Protocol="TCP", Port=443, VpcId=group.restore_vpc["vpc"])
+    arn = targets["TargetGroups"][0]["TargetGroupArn"]
+    group.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{group.restore_vpc['a']}]\n"
+        f"default_security_groups: [{group.restore_vpc['group']}]\n"
+        f"instances:\n  {first}: {{elastic_ip: {allocation}, target_groups: ['{arn}']}}\n"
+        f"  {second}: {{elastic_ip: {allocation}}}\n"
+    )
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        answer = group.run_step(event)
+        if event["step"] == "network":  # as after a kill that lost the step's document
+            site = group.recovery_site()
+            run = site.load("restore-1")
+            site.save(run.with_member(replace(run.member(first), networked=False)))
+            answer = group.run_step(event)
+        return answer
+
+    assert group.recover("restore-1", call=call).play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
+    members = {member["resource"]: member for member in record_of(group, "restore-1")["members"]}
+    [address] = ec2.describe_addresses(AllocationIds=[allocation])["Addresses"]
+    owner = {member["instance"]: resource for resource, member in members.items()}[address["InstanceId"]]
+    assert owner in (first, second)
+    [loser] = {first, second} - {owner}
+    notes = {resource: [note for note in member["notes"] if "address" in note] for resource, member in members.items()}
+    assert any(note.startswith(f"it did not get Elastic IP address {allocation}") for note in notes[loser])
+    assert not any("did not get" in note for note in notes[owner])
+    registered = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+    assert [each["Target"]["Id"] for each in registered] == [members[first]["instance"]]
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------

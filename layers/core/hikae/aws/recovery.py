@@ -156,7 +156,11 @@ class Ec2Recoverer:
         )
 
     def associate_address(self, instance: str, allocation: str) -> None:
-        """See `ports.Recoverer`."""
+        """See `ports.Recoverer`. Looked up first: EC2 refuses to associate again what is associated already."""
+        with reading(allocation):
+            found = self._reading.describe_addresses(Filters=[{"Name": "allocation-id", "Values": [allocation]}])
+        if any(address.get("InstanceId") == instance for address in found["Addresses"]):
+            return
         send(
             lambda: self._reading.associate_address(
                 InstanceId=instance, AllocationId=allocation, AllowReassociation=False

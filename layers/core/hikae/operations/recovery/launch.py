@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest
+from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.recovery import Made, Target, can_have_ip, launch_request, reject
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
@@ -38,8 +39,12 @@ def launch(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
 
 def _look(run: Run, member: Member, made: Mapping[str, Made], now: datetime) -> tuple[Run, Step | None]:
     seen = made.get(member.instance)
-    if seen is None or seen.state == "pending":
+    is_new = member.launched_at is None or now - member.launched_at < CONSISTENCY_DELAY
+    if (seen is None and is_new) or (seen is not None and seen.state == "pending"):
         return run, None  # EC2 may not show yet what it has just launched
+    if seen is None:
+        reason = f"{member.resource}: {member.instance} is not there any more"
+        return reject(run, member, reason), Step(status=StepStatus.FALL_BACK, reason=reason)
     if seen.state in _ENDED:
         # An instance that ends by itself while it starts could not use its volumes, or their key:
         # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html

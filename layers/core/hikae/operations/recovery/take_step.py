@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from hikae.domain.runs import Run, RunError, Step, StepStatus, check_name, read_request
+from hikae.domain.runs import Run, RunError, Step, StepStatus, check_name, failed, read_request
 from hikae.operations.recovery.attach import attach
 from hikae.operations.recovery.choose import choose
 from hikae.operations.recovery.launch import launch
@@ -51,18 +51,19 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
     `failure` is what the state machine caught, if anything; the first one is kept. `started_by` is the execution, where
     the request does not say who wanted it.
 
+    A request, a name or a document that cannot be understood has failed, with the reason.
+
     Raises:
-        RunError: there is no such step, or the request or the document cannot be understood.
+        RunError: there is no such step.
         Throttled, LimitReached, Ambiguous, Unreachable: the step is to be called again; it goes on where it was.
     """
     if step not in STEPS:
         raise RunError(f"{step!r} is not a step; the steps are {', '.join(STEPS)}")
     try:
-        run = site.load(check_name(name))
-    except NotFound:
-        asked = read_request(request)
-        asked = replace(asked, started_by=asked.started_by or started_by)
-        run = Run(name=name, request=asked, began_at=now)
+        run = _load(name, request, started_by, site, now)
+    except RunError as error:
+        # Nobody can carry it out, however often it is tried; nothing of it was begun.
+        return failed(str(error))
     if failure and not run.failure:
         run = replace(run, failure=failure[:_SHOWN])
     run = run.begin(step, now)
@@ -74,3 +75,11 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
         run = run.end(step, now)
     site.save(run)
     return taken
+
+
+def _load(name: str, request: Mapping[str, Any], started_by: str, site: RecoverySite, now: datetime) -> Run:
+    try:
+        return site.load(check_name(name))
+    except NotFound:
+        asked = read_request(request)
+        return Run(name=name, request=replace(asked, started_by=asked.started_by or started_by), began_at=now)
