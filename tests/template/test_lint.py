@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 
@@ -106,3 +107,11 @@ def test_the_layer_installs_exactly_what_is_locked():
 def _without_comments(requirements: str) -> list[str]:
     # The comments repeat the command line, which names the output file in one case and not in the other.
     return [line for line in requirements.splitlines() if not line.strip().startswith("#")]
+
+
+def test_the_layer_keeps_the_models_of_exactly_the_services_that_are_called():
+    makefile = (ROOT / "layers/core/Makefile").read_text()
+    (listed,) = re.findall(r"^SERVICES := (.*)$", makefile, re.MULTILINE)
+    clients = (ROOT / "layers/core/hikae/aws/clients.py").read_text()
+    called = set(re.findall(r'(?:_client|boto3\.client)\(\s*"([a-z0-9]+)"', clients))
+    assert {service.rstrip("/") for service in listed.split("|")} == called
