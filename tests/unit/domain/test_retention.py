@@ -512,6 +512,8 @@ def test_what_would_be_kept_goes_by_the_days_of_the_plans_zone():
     points, other = days("2026-11-22T16:00", "2026-11-20T12:00"), days("2026-11-22T14:30")
     assert would_keep(Policy(keep_daily=2), points, other, timezone=ZoneInfo("Asia/Tokyo")) == {"2026-11-22T14:30"}
     assert would_keep(Policy(keep_daily=2), points, other, timezone=ZONE) == set()
+    same_day = days("2026-11-22T15:30")
+    assert would_keep(Policy(keep_daily=2), points, same_day, timezone=ZoneInfo("Asia/Tokyo")) == set()
     # A day before 2 November 00:30 in New York is 25 hours earlier.
     points, other = days("2026-11-02T05:30", "2026-10-20"), days("2026-11-01T05:00")
     day = Policy(keep_within=Span(days=1))
