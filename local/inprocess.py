@@ -19,6 +19,7 @@ from hikae.operations.prune_recovery_points import Pruned
 from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.sweep import Swept, sweep
 from hikae.operations.recovery.take_step import take_step
+from hikae.operations.report_objectives import Report
 from hikae.operations.schedule_backups import Tick
 from hikae.ports import Outcome
 from hikae.runtime import wiring
@@ -317,6 +318,10 @@ class Installation:
             )["Subnet"]["SubnetId"]
         made["group"] = ec2.create_security_group(GroupName=f"hikae-{cidr}", Description="x", VpcId=vpc)["GroupId"]
         return made
+
+    def report(self, *, now: datetime | None = None) -> Report:
+        """One run of report_objectives."""
+        return wiring.reporter(self.recovery, now=now or self.twin.clock.now())
 
     # --- what EC2 says ------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,15 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from hikae.domain.model import SiteRole
+from hikae.ports import PortError
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
-from local.twin.faults import answer_lost
+from local.twin.faults import answer_lost, unreachable
 from tests.functional.handlers.conftest import Functions, load_event, load_handler
 
 
@@ -19,11 +21,26 @@ def metrics_of(printed: str) -> dict[str, int]:
         document = json.loads(line)
         for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
             assert directive["Namespace"] == "hikae"
-            assert {name for names in directive["Dimensions"] for name in names} == {"service", "installation", "site"}
+            dimensions = {name for names in directive["Dimensions"] for name in names}
+            assert dimensions >= {"service", "installation", "site"}
+            if dimensions > {"service", "installation", "site"}:
+                continue  # what is there in all, by a further dimension
             for metric in directive["Metrics"]:
                 value = document[metric["Name"]]
                 totals[metric["Name"]] = totals.get(metric["Name"], 0) + int(sum(value))
     return totals
+
+
+def metrics_by(dimension: str, printed: str) -> dict[str, dict[str, int]]:
+    """The metrics that have this dimension, by its value."""
+    found: dict[str, dict[str, int]] = {}
+    for line in printed.splitlines():
+        document = json.loads(line)
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            if any(dimension in names for names in directive["Dimensions"]):
+                values = {metric["Name"]: int(sum(document[metric["Name"]])) for metric in directive["Metrics"]}
+                found.setdefault(document[dimension], {}).update(values)
+    return found
 
 
 def errors_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -208,3 +225,78 @@ def test_a_function_without_its_environment_names_what_is_missing(
     wiring.load_settings.cache_clear()
     with pytest.raises(RuntimeError, match="HIKAE_BUCKET is not set; HIKAE_DELETION_CAP is 'many'"):
         wiring.load_settings()
+
+
+def test_every_status_that_occurred_is_counted_by_name(
+    functions: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = functions.installation.launch(2)
+    event = load_event("snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two)
+    functions.invoke("snapshot_volumes", event)
+    assert metrics_by("status", capsys.readouterr().out) == {"created": {"Outcomes": 2}, "failed": {"Outcomes": 1}}
+
+
+def test_a_scheduled_run_says_that_it_came_to_its_end_and_a_dry_run_does_not(
+    functions: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    for name, event, site, said in (
+        ("schedule_backups", "tick-at", SiteRole.PRIMARY, 1),
+        ("prune_recovery_points", "run", SiteRole.PRIMARY, 1),
+        ("prune_recovery_points", "dry-run", SiteRole.PRIMARY, 0),
+        ("copy_recovery_points", "sweep", SiteRole.RECOVERY, 1),
+        ("report_objectives", "report", SiteRole.RECOVERY, 1),
+    ):
+        functions.invoke(name, load_event(f"{name}/{event}"), site=site)
+        assert metrics_of(capsys.readouterr().out)["SucceededRuns"] == said
+
+
+def test_a_run_that_fails_does_not_say_that_it_succeeded(
+    functions: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    with unreachable(RECOVERY), pytest.raises(PortError):
+        functions.invoke("report_objectives", load_event("report_objectives/report"), site=SiteRole.RECOVERY)
+    assert "SucceededRuns" not in capsys.readouterr().out
+
+
+def test_the_report_measures_and_names_what_is_breached(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    [instance] = functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.back_up()
+    functions.installation.copy_all()
+    capsys.readouterr()
+    [point] = {tags_of(each)["hikae:source-time"] for each in functions.installation.snapshots(RECOVERY)}
+    age = int((datetime(2026, 11, 22, 16, tzinfo=UTC) - datetime.fromisoformat(point)).total_seconds())
+    answer = functions.invoke("report_objectives", load_event("report_objectives/report-at"), site=SiteRole.RECOVERY)
+    assert (answer["breached"], answer["met"], answer["never"]) == (1, 0, 0)
+    printed = capsys.readouterr().out
+    metrics = metrics_of(printed)
+    assert (metrics["BreachedObjectives"], metrics["UncoveredResources"]) == (1, 0)
+    assert metrics["AchievedRpo"] == age > 5 * 3600
+    assert metrics_by("plan", printed) == {"production": {"UnmetObjectives": 1, "AchievedRpo": age}}
+    [line] = errors_of(caplog)
+    assert (line["message"], line["resource"], line["plan"], line["rule"]) == (
+        "breached",
+        instance,
+        "production",
+        "hourly",
+    )
+    assert line["reason"].endswith("its RPO is 2h")
+
+
+def test_only_the_worst_plans_have_metrics_of_their_own(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    functions.installation.launch()
+    for number in range(22):
+        plan = SNAPSHOT_PLAN.replace("plan: production", f"plan: plan-{number:02}")
+        functions.installation.apply(f"plan-{number:02}", plan)
+    functions.installation.tick()
+    functions.installation.copy()
+    functions.invoke("report_objectives", {"now": "2026-11-22T10:10:00Z"}, site=SiteRole.RECOVERY)
+    assert len(metrics_by("plan", capsys.readouterr().out)) == 20
+    [line] = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
+    assert line["left_out"] == ["plan-20", "plan-21"]

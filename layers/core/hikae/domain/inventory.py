@@ -1,11 +1,14 @@
-"""What a primary site's inventory says about the resources that exist, as far as it can be believed."""
+"""What a primary site's inventory says: what exists, what its plans protect, and how far it can be believed."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from hikae.domain.model import Instance, Volume
+from hikae.domain.model import Instance, Region, ResourceId, Volume
 from hikae.domain.naming import parse_time
+from hikae.domain.plan_grammar import read_timezone
 
 _GONE: Final = frozenset({"shutting-down", "terminated"})
 _DELETED: Final = frozenset({"deleting", "deleted"})
@@ -42,3 +45,81 @@ def read_published_at(inventory: Mapping[str, Any]) -> datetime | None:
         return parse_time(inventory["published_at"])
     except (LookupError, TypeError, ValueError):
         return None
+
+
+class InventoryError(ValueError):
+    """A document that is no inventory; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """When a rule's points are due: cron in a time zone, and how long after its slot a job may start."""
+
+    schedule: str
+    timezone: ZoneInfo
+    start_window: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryRow:
+    """One resource that one rule is to protect; `unprotectable` says why it cannot.
+
+    `cadence` is None in an inventory of an earlier version, which did not say it.
+    """
+
+    plan: str
+    rule: str
+    resource: ResourceId
+    destinations: frozenset[Region]
+    unprotectable: str | None = None
+    rpo: timedelta | None = None
+    cadence: Cadence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a primary protects; `present` are the ids of all resources that exist, None where it does not say."""
+
+    published_at: datetime
+    rows: tuple[InventoryRow, ...]
+    broken_plans: tuple[str, ...] = ()
+    present: frozenset[str] | None = None
+
+
+def read_inventory(document: Mapping[str, Any]) -> Inventory:
+    """The inventory in a document, however old it is.
+
+    Raises:
+        InventoryError: it lacks something, or says something that cannot be.
+    """
+    try:
+        return Inventory(
+            published_at=parse_time(document["published_at"]),
+            rows=tuple(_read_row(row) for row in document["resources"]),
+            broken_plans=tuple(str(each) for each in document.get("broken_plans", [])),
+            present=frozenset(str(each) for each in document["present"]) if "present" in document else None,
+        )
+    except LookupError as error:
+        raise InventoryError(f"it has no {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InventoryError(str(error)) from error
+
+
+def _read_row(row: Mapping[str, Any]) -> InventoryRow:
+    rpo = row["rpo_seconds"]
+    cadence = None
+    if row.get("schedule") is not None:
+        cadence = Cadence(
+            schedule=str(row["schedule"]),
+            timezone=read_timezone(str(row["timezone"])),
+            start_window=timedelta(seconds=row["start_window_seconds"]),
+        )
+    return InventoryRow(
+        plan=str(row["plan"]),
+        rule=str(row["rule"]),
+        resource=ResourceId(str(row["resource"])),
+        destinations=frozenset(Region(str(each)) for each in row["destinations"]),
+        unprotectable=None if row["unprotectable"] is None else str(row["unprotectable"]),
+        rpo=None if rpo is None else timedelta(seconds=rpo),
+        cadence=cadence,
+    )

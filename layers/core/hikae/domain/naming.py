@@ -224,9 +224,28 @@ def recovery_token(*parts: str | int) -> str:
     return hashlib.sha256(message).hexdigest()
 
 
+LAST_REPORT_KEY = "reports/latest.json"
+"""Where a recovery site's newest report of its objectives lies."""
+
+
+def dated_report_key(moment: datetime) -> str:
+    """Where the report of a moment stays when there are newer ones."""
+    return f"reports/{moment.astimezone(UTC):%Y/%m/%d/%H%M%SZ}.json"
+
+
 def bucket_name(*, installation: str, site: str, place: Place) -> str:
     """The bucket of a site, which other sites and the command find by this name."""
     return f"hikae-{installation}-{site}-{place.account}-{place.region}"
+
+
+def queue_name(*, installation: str, site: str, queue: str) -> str:
+    """The queue of a site that the template calls `queue`, which the command finds by this name."""
+    return f"hikae-{installation}-{site}-{queue}"
+
+
+def function_name(*, installation: str, site: str, function: str) -> str:
+    """The function of a site whose folder is `function`."""
+    return f"hikae-{installation}-{site}-{function.replace('_', '-')}"
 
 
 def format_time(moment: datetime) -> str:

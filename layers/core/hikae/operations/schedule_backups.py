@@ -246,6 +246,9 @@ def _inventory_rows(plan: Plan, rule: Rule, chosen: _Chosen) -> Iterable[dict[st
         "destinations": [copy.region for copy in rule.copies],
         "rpo_seconds": int(rule.objectives.rpo.total_seconds()) if rule.objectives.rpo else None,
         "rto_seconds": int(rule.objectives.rto.total_seconds()) if rule.objectives.rto else None,
+        "schedule": rule.schedule,
+        "timezone": plan.timezone.key,
+        "start_window_seconds": int(rule.start_window.total_seconds()),
     }
     for each in chosen.selected:
         row = {"resource": each.resource, "kind": each.kind.value, "unprotectable": None, **shared}

@@ -4,7 +4,8 @@ Every failure names its resource. The metrics are CloudWatch's embedded metric f
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,19 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from hikae.domain.model import Action
 from hikae.domain.naming import format_time
+from hikae.domain.objectives import Standing
 from hikae.domain.runs import StepStatus
 from hikae.ports import BrokenPlan, Outcome, Status
 
 if TYPE_CHECKING:
     from hikae.domain.model import Unclear, Verdict
+    from hikae.domain.objectives import Measurement
     from hikae.domain.runs import Step
     from hikae.operations.copy_recovery_points import Copying
     from hikae.operations.prune_recovery_points import Pruned
     from hikae.operations.recovery.start_drills import Started
     from hikae.operations.recovery.sweep import Swept
+    from hikae.operations.report_objectives import Report
     from hikae.operations.schedule_backups import Tick
 
 FAILED_RESOURCES = "FailedResources"
@@ -31,6 +35,18 @@ UNREADABLE_PLANS = "UnreadablePlans"
 UNPROTECTABLE_RESOURCES = "UnprotectableResources"
 CAPPED_DELETIONS = "CappedDeletions"
 HELD_BACK_DELETIONS = "HeldBackDeletions"
+BREACHED_OBJECTIVES = "BreachedObjectives"
+UNCOVERED_RESOURCES = "UncoveredResources"
+INVENTORY_PROBLEMS = "InventoryProblems"
+SUCCEEDED_RUNS = "SucceededRuns"
+"""One for each scheduled run that came to its end; that none comes is what the alarms on silence wait for."""
+OUTCOMES = "Outcomes"
+"""How many items ended in each `status`, which is a dimension; a status that did not occur costs no metric."""
+ACHIEVED_RPO = "AchievedRpo"
+"""Seconds since the source time of the newest complete copy: of a site, and of a plan, the worst."""
+
+_PLANS = 20
+"""The most plans that have metrics of their own, the worst ones; the report has all."""
 
 FAILED_RUNS = "FailedRuns"
 
@@ -69,8 +85,10 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
             UNREADABLE_PLANS: len(tick.broken_plans),
             UNPROTECTABLE_RESOURCES: len({outcome.resource for outcome in unprotectable}),
             "JobsSent": tick.jobs_sent,
+            SUCCEEDED_RUNS: 1,
         }
     )
+    _emit_outcomes((*unprotectable, *skipped, *tick.failures))
     summary = {
         "jobs_sent": tick.jobs_sent,
         "rules": [
@@ -103,6 +121,7 @@ def report_jobs(outcomes: Sequence[Outcome], *, errors: int) -> None:
             "JobsReturned": errors,
         }
     )
+    _emit_outcomes(outcomes)
 
 
 def report_copying(copying: "Copying") -> dict[str, Any]:
@@ -118,8 +137,11 @@ def report_copying(copying: "Copying") -> dict[str, Any]:
             "CopiesLater": sum(outcome.status is Status.LATER for outcome in copying.outcomes),
             "CopiesInFlight": copying.in_flight,
             "CopiesWanted": copying.wanted,
+            "UnclearResources": len(copying.unclear),
+            SUCCEEDED_RUNS: 1,
         }
     )
+    _emit_outcomes(copying.outcomes)
     summary = {
         "wanted": copying.wanted,
         "in_flight": copying.in_flight,
@@ -151,8 +173,12 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
             CAPPED_DELETIONS: pruned.capped,
             HELD_BACK_DELETIONS: pruned.held_back,
             "Deleted": deleted,
+            "UnclearResources": len(pruned.unclear),
+            # A dry run is no pruning, however often it is asked for.
+            SUCCEEDED_RUNS: 0 if pruned.dry_run else 1,
         }
     )
+    _emit_outcomes(pruned.outcomes)
     summary = {
         "dry_run": pruned.dry_run,
         "kept": sum(verdict.action is Action.KEEP for verdict in pruned.verdicts),
@@ -204,6 +230,53 @@ def report_drills(started: "Started") -> dict[str, Any]:
     }
 
 
+def report_objectives(report: "Report") -> dict[str, Any]:
+    """Report a run of report_objectives, beside the document that it has stored."""
+    log = get_logger()
+    for source in report.sources:
+        for problem in source.problems:
+            log.error("what is protected is not known for sure", primary=str(source.place), reason=problem)
+        for broken in source.broken_plans:
+            log.error("plan cannot be read", primary=str(source.place), plan=broken)
+        for each in source.unprotectable:
+            log.warning("unprotectable", resource=each.group.resource, plan=each.group.plan, reason=each.reason)
+    for problem in report.problems:
+        log.error("the last report is lost", reason=problem)
+    failures = [each for each in report.measurements if each.is_failure]
+    for measured in failures:
+        log.error(measured.standing.value, **_measured(measured))
+    breached, never = report.count(Standing.BREACHED), report.count(Standing.NEVER)
+    _emit(
+        **{
+            BREACHED_OBJECTIVES: breached,
+            UNCOVERED_RESOURCES: never,
+            INVENTORY_PROBLEMS: len(report.problems) + sum(len(source.problems) for source in report.sources),
+            UNREADABLE_PLANS: sum(len(source.broken_plans) for source in report.sources),
+            UNPROTECTABLE_RESOURCES: len(
+                {(each.group.place, each.group.resource) for source in report.sources for each in source.unprotectable}
+            ),
+            "MeasuredObjectives": len(report.measurements),
+            SUCCEEDED_RUNS: 1,
+        }
+    )
+    _emit_achieved(report.measurements)
+    summary = {
+        "reported_at": format_time(report.reported_at),
+        **{standing.value: report.count(standing) for standing in Standing},
+        "failed": [_measured(measured) for measured in failures[:_SHOWN]],
+        "problems": [
+            *report.problems,
+            *(f"{source.place}: {problem}" for source in report.sources for problem in source.problems),
+        ],
+        "broken_plans": [f"{source.place}: {broken}" for source in report.sources for broken in source.broken_plans],
+        "unprotectable": {
+            each.group.resource: each.reason for source in report.sources for each in source.unprotectable
+        },
+    }
+    log.info("objectives", extra=summary)
+    return summary
+
+
 def log_outcome(outcome: Outcome) -> None:
     """Log what became of one item, at once."""
     log = get_logger()
@@ -247,11 +320,55 @@ def _by_reason(outcomes: Iterable[Outcome]) -> dict[str, str]:
     return {outcome.resource: outcome.reason for outcome in outcomes}
 
 
+def _measured(measured: "Measurement") -> dict[str, Any]:
+    group = measured.group
+    return {
+        "primary": str(group.place),
+        "plan": group.plan,
+        "rule": group.rule,
+        "resource": group.resource,
+        "reason": measured.reason,
+    }
+
+
+def _emit_achieved(measurements: "Iterable[Measurement]") -> None:
+    """The worst achieved RPO of the site, and of each plan with what it owes; without any copy there is no figure."""
+    worst: dict[str, int] = {}
+    unmet: Counter[str] = Counter()
+    for measured in measurements:
+        unmet[measured.group.plan] += measured.is_failure
+        if measured.achieved is not None:
+            seconds = int(measured.achieved.total_seconds())
+            worst[measured.group.plan] = max(seconds, worst.get(measured.group.plan, 0))
+    if worst:
+        _emit_with({}, {ACHIEVED_RPO: max(worst.values())}, unit=MetricUnit.Seconds)
+    plans = sorted(unmet, key=lambda plan: (-unmet[plan], -worst.get(plan, 0), plan))
+    if len(plans) > _PLANS:
+        get_logger().warning("too many plans for metrics of their own", left_out=plans[_PLANS:])
+    for plan in plans[:_PLANS]:
+        _emit_with({"plan": plan}, {"UnmetObjectives": unmet[plan]})
+        if plan in worst:
+            _emit_with({"plan": plan}, {ACHIEVED_RPO: worst[plan]}, unit=MetricUnit.Seconds)
+
+
+def _emit_outcomes(outcomes: Iterable[Outcome]) -> None:
+    for status, number in Counter(outcome.status for outcome in outcomes).items():
+        _emit_with({"status": status.value}, {OUTCOMES: number})
+
+
 def _emit(**values: int) -> None:
+    _emit_with({}, values)
+
+
+def _emit_with(
+    dimensions: Mapping[str, str], values: Mapping[str, int], *, unit: MetricUnit = MetricUnit.Count
+) -> None:
     metrics = Metrics()
     # Several sites and installations may share an account and Region, and each has alarms of its own.
     for dimension in ("installation", "site"):
         metrics.add_dimension(name=dimension, value=os.environ[f"HIKAE_{dimension.upper()}"])
+    for dimension, which in dimensions.items():
+        metrics.add_dimension(name=dimension, value=which)
     for name, value in values.items():
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        metrics.add_metric(name=name, unit=unit, value=value)
     metrics.flush_metrics()

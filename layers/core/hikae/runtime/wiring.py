@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hikae.operations.copy_recovery_points import Copying, SourceSite
     from hikae.operations.prune_recovery_points import Pruned, Survey
     from hikae.operations.recovery.site import RecoverySite
+    from hikae.operations.report_objectives import Report
     from hikae.operations.schedule_backups import Tick
     from hikae.ports import PlanStore
 
@@ -238,4 +239,20 @@ def recovery_site(settings: Settings) -> "RecoverySite":
             endpoint_groups=settings.drill_endpoint_groups,
         ),
         code_version=settings.code_version,
+    )
+
+
+def reporter(settings: Settings, *, now: datetime) -> "Report":
+    """Run report_objectives for this site."""
+    from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
+    from hikae.operations.report_objectives import report_objectives  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+    return report_objectives(
+        installation=settings.installation,
+        primaries=settings.primaries,
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        now=now,
     )

@@ -1,0 +1,10 @@
+"""The report: how old the newest complete copy of everything is that should have one."""
+
+from typing import Any
+
+from hikae.runtime import entry, reporting, wiring
+
+
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Answer a schedule. The event may carry `{"now": "RFC 3339"}` in place of the clock."""
+    return reporting.report_objectives(wiring.reporter(wiring.load_settings(), now=entry.time_of(event)))

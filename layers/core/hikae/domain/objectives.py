@@ -1,0 +1,167 @@
+"""Whether what is protected can be recovered to a moment that is late enough: achieved RPO against the objective.
+
+Achieved RPO is now minus the source time of the newest complete copy at the recovery site. A rule without an RPO is
+held to its own schedule: a slot whose window has closed must have its copy after `COPY_GRACE`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from hikae.domain import schedule
+from hikae.domain.inventory import IS_GOOD_FOR, Cadence, Inventory, InventoryRow
+from hikae.domain.model import Place, RecoveryPoint
+from hikae.domain.naming import format_time
+from hikae.domain.replication import Group, grouped
+
+COPY_GRACE: Final = timedelta(hours=6)
+"""How long after its window a slot of a rule without an RPO may be without a complete copy: it has to be made, too."""
+
+_LOOK_BACK: Final = (timedelta(days=1), timedelta(days=32), timedelta(days=366), timedelta(days=4 * 366 + 1))
+"""How far back the newest slot is looked for, first near, as most rules are due often; 29 February is the rarest."""
+
+
+class Standing(StrEnum):
+    """How a resource stands to a rule's objective; `waiting` has no complete copy yet, and still has time for it."""
+
+    MET = "met"
+    BREACHED = "breached"
+    NEVER = "never"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one rule has achieved for one resource; `newest` is its newest complete copy.
+
+    `since` is when the resource was first seen to be protected by the rule. `rpo` is None where the rule has none.
+    """
+
+    group: Group
+    standing: Standing
+    since: datetime
+    reason: str
+    rpo: timedelta | None = None
+    newest: RecoveryPoint | None = None
+    achieved: timedelta | None = None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a person has to hear of it."""
+        return self.standing in (Standing.BREACHED, Standing.NEVER)
+
+
+def measure(  # noqa: PLR0913 - what was promised, what is there, and since when
+    inventory: Inventory,
+    *,
+    source: Place,
+    here: Place,
+    copies: Iterable[RecoveryPoint],
+    since: Mapping[Group, datetime],
+    now: datetime,
+) -> list[Measurement]:
+    """Measure every resource that `source` protects by a rule that copies to `here`, in the inventory's order.
+
+    `copies` are the points at the recovery site, complete or not; `since` is what earlier reports knew. What cannot be
+    protected is left out, and so is what the inventory itself does not count among what exists.
+    """
+    copies_by_group = grouped(copy for copy in copies if copy.is_copy and copy.is_complete)
+    measurements = []
+    for row in select_rows(inventory, here=here):
+        if row.unprotectable is not None:
+            continue
+        if inventory.present is not None and row.resource not in inventory.present:
+            continue
+        group = Group(place=source, plan=row.plan, rule=row.rule, resource=row.resource)
+        newest = max(copies_by_group.get(group, ()), key=lambda copy: copy.source_time, default=None)
+        began = min(since.get(group, now), now)
+        measurements.append(_measure(row, group, newest, began, now))
+    return measurements
+
+
+def select_rows(inventory: Inventory, *, here: Place) -> list[InventoryRow]:
+    """The rows of the rules that copy to `here`."""
+    return [row for row in inventory.rows if here.region in row.destinations]
+
+
+def _measure(
+    row: InventoryRow, group: Group, newest: RecoveryPoint | None, since: datetime, now: datetime
+) -> Measurement:
+    achieved = now - newest.source_time if newest else None
+    if row.rpo is not None:
+        standing, reason = _hold_against_rpo(row.rpo, achieved, since, now)
+    else:
+        standing, reason = _hold_against_schedule(row.cadence, newest, since, now)
+    return Measurement(
+        group=group, standing=standing, since=since, reason=reason, rpo=row.rpo, newest=newest, achieved=achieved
+    )
+
+
+def _hold_against_rpo(
+    rpo: timedelta, achieved: timedelta | None, since: datetime, now: datetime
+) -> tuple[Standing, str]:
+    if achieved is None:
+        standing = Standing.NEVER if now - since > rpo else Standing.WAITING
+        return (
+            standing,
+            f"it has no complete copy, {_shown(now - since)} after it was first seen; its RPO is {_shown(rpo)}",
+        )
+    standing = Standing.BREACHED if achieved > rpo else Standing.MET
+    return standing, f"its newest complete copy is of {_shown(achieved)} ago; its RPO is {_shown(rpo)}"
+
+
+def _hold_against_schedule(
+    cadence: Cadence | None, newest: RecoveryPoint | None, since: datetime, now: datetime
+) -> tuple[Standing, str]:
+    due = _newest_slot_due(cadence, since=since, now=now)
+    if due is None:
+        standing = Standing.MET if newest else Standing.WAITING
+        return standing, "its rule has no RPO, and no slot since it was first seen had to be copied yet"
+    slot = f"the slot of {format_time(due)}, which had to be copied by now; its rule has no RPO"
+    if newest is None:
+        return Standing.NEVER, f"it has no complete copy, not even of {slot}"
+    if newest.source_time < due:
+        when = format_time(newest.source_time)
+        return Standing.BREACHED, f"its newest complete copy is of {when}, from before {slot}"
+    return Standing.MET, f"it has a complete copy of {slot}"
+
+
+def _newest_slot_due(cadence: Cadence | None, *, since: datetime, now: datetime) -> datetime | None:
+    """The newest slot since the resource was first seen that must have a complete copy by now; None without one."""
+    if cadence is None:
+        # An inventory that does not say when: a day is as long as most rules wait.
+        closed = now - timedelta(days=1) - COPY_GRACE
+        return closed if closed >= since else None
+    until = now - cadence.start_window - COPY_GRACE
+    for look_back in _LOOK_BACK:
+        after = max(since, until - look_back)
+        newest = None
+        for newest in schedule.slots(cadence.schedule, timezone=cadence.timezone, after=after, until=until):  # noqa: B007 - the last one is wanted
+            pass
+        if newest is not None or after >= until or after == since:
+            return newest
+    return None
+
+
+def doubt(inventory: Inventory, *, now: datetime) -> str | None:
+    """Why an inventory cannot be believed to say what is protected now; None where it can."""
+    age = now - inventory.published_at
+    published = format_time(inventory.published_at)
+    if age < timedelta(0):
+        return f"the inventory is of {published}, which is yet to come: a clock is wrong, or a tick was run by hand"
+    if age > IS_GOOD_FOR:
+        return (
+            f"the inventory is of {published}, {_shown(age)} ago: no tick has run since, or it could not be pulled; "
+            "what was protected since then is not in this report"
+        )
+    return None
+
+
+def _shown(duration: timedelta) -> str:
+    """A duration as plans write it, in whole minutes: `1d2h30m`."""
+    minutes = int(duration.total_seconds()) // 60
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [f"{number}{unit}" for number, unit in ((days, "d"), (hours, "h"), (rest, "m")) if number]
+    return "".join(parts) or "0m"
