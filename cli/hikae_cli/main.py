@@ -2,6 +2,7 @@
 
 import click
 
+from hikae_cli.job_commands import jobs_group
 from hikae_cli.plan_commands import plan_group
 from hikae_cli.preview_commands import preview
 from hikae_cli.prune_commands import prune
@@ -21,6 +22,7 @@ main.add_command(plan_group)
 plan_group.add_command(preview)
 main.add_command(prune)
 main.add_command(retention_group)
+main.add_command(jobs_group)
 
 if __name__ == "__main__":
     main()

@@ -37,6 +37,7 @@ FOR_TRYING_OUT = {
     "PruneSchedule": "rate(1 minute)",
     "RecoverySweepSchedule": "rate(1 minute)",
     "DrillSchedule": "rate(1 minute)",
+    "ReportSchedule": "rate(1 minute)",
 }
 
 _STALE_GRACE_SECONDS = 60
@@ -88,7 +89,12 @@ class LocalCloud:
         self.build_directory: Path | None = None
         self._say = say
         self._twin_command = twin_command
-        self._ministack_command = ministack_command or [str(root / ".tools" / "bin" / "ministack")]
+        # ministack's own Python, and nothing of this checkout on its path: the functions that it runs must not see it.
+        self._ministack_command = ministack_command or [
+            str(root / ".tools" / "ministack" / "bin" / "python"),
+            "-P",
+            str(root / "local" / "cloud" / "ministack_like_aws.py"),
+        ]
         self._running: Running | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._clients: Callable[[str, str], Any] | None = None

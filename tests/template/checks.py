@@ -1,11 +1,13 @@
 """The security rules of this application as questions to a site; each answers with what breaks it, in words."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from tests.template.sites import Site, as_list, target
 
 INSTALLATION = "main"
+DAY = 86_400
 DELETING = {"ec2:DeleteSnapshot", "ec2:DeregisterImage"}
 CREATING = {
     "ec2:CreateSnapshot",
@@ -421,6 +423,82 @@ def silent_alarms(site: Site) -> Iterator[str]:
                 yield f"{name} tells nobody ({key})"
 
 
+_SUCCESSES = {"RecoverySweepTimer": "SucceededSweeps", "DrillTimer": "SucceededDrillStarts"}
+"""What a schedule's runs say when they come to their end, where a function is run by more than one."""
+
+
+def unheard_runs(site: Site) -> Iterator[str]:
+    """Of each function that a schedule runs, also by way of a queue, three intervals of silence are an alarm."""
+    mappings = site.of_type("AWS::Lambda::EventSourceMapping").values()
+    by_queue = {target(each["EventSourceArn"]): target(each["FunctionName"]) for each in mappings}
+    functions = site.of_type(FUNCTION)
+    for name, schedule in site.of_type("AWS::Scheduler::Schedule").items():
+        destination = target(schedule["Target"]["Arn"])
+        function = by_queue.get(destination, destination)
+        service = functions[function]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+        metric = _SUCCESSES.get(name, "SucceededRuns")
+        alarms = [alarm for _, alarm in _alarms_on(site, metric, service)]
+        if len(alarms) != 1:
+            yield f"{function} may fall silent: {len(alarms)} alarms"
+            continue
+        (alarm,) = alarms
+        rule = (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"], alarm["TreatMissingData"])
+        if rule != ("Sum", "LessThanThreshold", 1, "breaching") or "DatapointsToAlarm" in alarm:
+            yield f"{function} falls silent unheard: {rule}"
+        silence = int(alarm["Period"]) * int(alarm["EvaluationPeriods"])
+        if silence != 3 * _interval(schedule["ScheduleExpression"]):
+            yield f"{function} runs by {schedule['ScheduleExpression']}, and its alarm waits for {silence} s ({name})"
+
+
+def impossible_alarms(site: Site) -> Iterator[str]:
+    """CloudWatch takes an alarm's periods.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+    for name, alarm in site.of_type("AWS::CloudWatch::Alarm").items():
+        period, periods = int(alarm["Period"]), int(alarm["EvaluationPeriods"])
+        if period % 60 or period < 60 or periods < 1:
+            yield f"{name} has {periods} periods of {period} s"
+        if period * periods > (DAY if period < 3600 else 7 * DAY):
+            yield f"{name} looks back {period * periods} s by periods of {period} s"
+
+
+def fleeting_alarms(site: Site) -> Iterator[str]:
+    """What each scheduled run says holds until the next one says otherwise; what a job says is said once."""
+    scheduled = {"schedule_backups", "copy_recovery_points", "prune_recovery_points", "report_objectives"}
+    functions = site.of_type(FUNCTION)
+    for name, alarm in site.of_type("AWS::CloudWatch::Alarm").items():
+        dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+        service = dimensions.get("service")
+        if "FunctionName" in dimensions:
+            function = functions[target(dimensions["FunctionName"])]
+            service = function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+        wanted = "ignore" if service in scheduled else "notBreaching"
+        if not alarm["MetricName"].startswith("Succeeded") and alarm["TreatMissingData"] != wanted:
+            yield f"{name} treats a missing value as {alarm['TreatMissingData']}, not {wanted}"
+
+
+def unmeasured_objectives(site: Site) -> Iterator[str]:
+    """At a recovery site, what is older than its RPO, what has no copy, and what nobody knows are alarms."""
+    if site.name != "recovery":
+        return
+    for metric in ("BreachedObjectives", "UncoveredResources", "InventoryProblems"):
+        for name, alarm in _alarms_on(site, metric, "report_objectives"):
+            if (alarm["ComparisonOperator"], alarm["Threshold"]) != ("GreaterThanOrEqualToThreshold", 1):
+                yield f"{name} lets some pass"
+            break
+        else:
+            yield f"{metric} may be anything, and nobody hears of it"
+
+
+def nameless_queues(site: Site) -> Iterator[str]:
+    """Every queue has the name by which the command looks for it."""
+    prefix = f"hikae-{INSTALLATION}-{site.name}-"
+    for name, queue in site.of_type(QUEUE).items():
+        if not str(queue.get("QueueName", "")).startswith(prefix):
+            yield f"{name} cannot be found by its name"
+
+
 ALL = (
     shared_roles,
     wildcard_actions,
@@ -447,6 +525,11 @@ ALL = (
     lost_deliveries,
     unwatched_failure_paths,
     silent_alarms,
+    unheard_runs,
+    impossible_alarms,
+    fleeting_alarms,
+    unmeasured_objectives,
+    nameless_queues,
 )
 
 
@@ -455,6 +538,26 @@ def _deliveries(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, schedule["Target"]
     for name, rule in site.of_type("AWS::Events::Rule").items():
         yield from ((name, each) for each in rule["Targets"])
+
+
+def _alarms_on(site: Site, metric: str, service: str) -> list[tuple[str, dict[str, Any]]]:
+    dimensions = [
+        {"Name": "service", "Value": service},
+        {"Name": "installation", "Value": INSTALLATION},
+        {"Name": "site", "Value": site.name},
+    ]
+    alarms = site.of_type("AWS::CloudWatch::Alarm")
+    return [
+        (name, alarm)
+        for name, alarm in alarms.items()
+        if (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"]) == ("hikae", metric, dimensions)
+    ]
+
+
+def _interval(expression: str) -> int:
+    """A schedule's interval in seconds; cron counts as a day, which is what the alarms take it for."""
+    match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
+    return int(match[1]) * {"minute": 60, "hour": 3600, "day": DAY}[match[2]] if match else DAY
 
 
 def _outside(site: Site, name: str, action: str, statement: dict[str, Any]) -> Iterator[str]:

@@ -168,6 +168,10 @@ class _Resolver:
                 answer = self._value(yes if self._holds(condition) else no)
             case {"Fn::Join": [separator, parts]}:
                 answer = str(separator).join(self._value(parts))
+            case {"Fn::Select": [index, parts]}:
+                answer = self._value(parts)[int(index)]
+            case {"Fn::Split": [separator, text]}:
+                answer = str(self._value(text)).split(separator)
             case {"Fn::Sub": str(text)}:
                 answer = self._substitute(text, {})
             case {"Fn::Sub": [text, own]}:

@@ -22,6 +22,7 @@ CASES = {
     "prune_recovery_points": {"run", "dry-run", "all-of-a-lineage"},
     "recover": {"select", "sweep", "start-drills"},
     "probe_network": {"tcp"},
+    "report_objectives": {"report", "report-at"},
 }
 QUEUED = sorted(
     path for name in ("snapshot_volumes", "build_images", "copy_recovery_points") for path in (EVENTS / name).iterdir()
@@ -53,6 +54,7 @@ def test_scheduled_functions_get_an_object_with_nothing_but_what_they_know():
     for name, known in (
         ("schedule_backups", {"now"}),
         ("prune_recovery_points", {"now", "dry_run", "lineage_percent"}),
+        ("report_objectives", {"now"}),
     ):
         for path in (EVENTS / name).iterdir():
             event = _load(path)

@@ -1,5 +1,6 @@
 """What the template must never allow, asked of both sites; and each question, asked of a template broken on purpose."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +174,46 @@ def _tell_nobody(template: Template) -> None:
     _properties(template, "MissedSlots")["AlarmActions"] = []
 
 
+def _listen_for_no_tick(template: Template) -> None:
+    del template["Resources"]["ScheduleBackupsSilent"]
+
+
+def _take_silence_for_success(template: Template) -> None:
+    _properties(template, "PruneRecoveryPointsSilent")["TreatMissingData"] = "notBreaching"
+
+
+def _listen_for_a_day(template: Template) -> None:
+    _properties(template, "ScheduleBackupsSilent")["EvaluationPeriods"] = 480
+
+
+def _look_back_for_a_month(template: Template) -> None:
+    _properties(template, "PruneRecoveryPointsSilent")["EvaluationPeriods"] = 240
+
+
+def _look_back_by_minutes(template: Template) -> None:
+    _properties(template, "MissedSlots")["EvaluationPeriods"] = 300
+
+
+def _forget_between_two_runs(template: Template) -> None:
+    _properties(template, "PruneRecoveryPointsFailedResources")["TreatMissingData"] = "notBreaching"
+
+
+def _never_let_go_of_a_job(template: Template) -> None:
+    _properties(template, "SnapshotVolumesFailedResources")["TreatMissingData"] = "ignore"
+
+
+def _measure_for_nobody(template: Template) -> None:
+    del template["Resources"]["BreachedObjectives"]
+
+
+def _let_one_resource_pass(template: Template) -> None:
+    _properties(template, "UncoveredResources")["Threshold"] = 2
+
+
+def _leave_a_name_to_cloudformation(template: Template) -> None:
+    del _properties(template, "FailedRunsQueue")["QueueName"]
+
+
 BROKEN: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
     (checks.shared_roles, _let_two_functions_share_a_role),
     (checks.wildcard_actions, lambda template: _allow(template, "SnapshotVolumesRole", "ec2:Describe*")),
@@ -215,6 +256,16 @@ BROKEN: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
     (checks.lost_deliveries, _lose_what_a_schedule_cannot_deliver),
     (checks.unwatched_failure_paths, _watch_no_dead_letters),
     (checks.silent_alarms, _tell_nobody),
+    (checks.unheard_runs, _listen_for_no_tick),
+    (checks.unheard_runs, _take_silence_for_success),
+    (checks.unheard_runs, _listen_for_a_day),
+    (checks.impossible_alarms, _look_back_for_a_month),
+    (checks.impossible_alarms, _look_back_by_minutes),
+    (checks.fleeting_alarms, _forget_between_two_runs),
+    (checks.fleeting_alarms, _never_let_go_of_a_job),
+    (checks.unmeasured_objectives, _measure_for_nobody),
+    (checks.unmeasured_objectives, _let_one_resource_pass),
+    (checks.nameless_queues, _leave_a_name_to_cloudformation),
 ]
 
 
@@ -224,7 +275,11 @@ BROKEN: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
 def test_the_rule_notices_a_template_that_breaks_it(check: Callable[[Site], Any], breaking: Callable[[Template], None]):
     template = load_template()
     breaking(template)
-    assert list(check(resolve(template, PRIMARY, region=PRIMARY_REGION))) != []
+    broken = (
+        resolve(template, PRIMARY, region=PRIMARY_REGION),
+        resolve(template, RECOVERY, region=RECOVERY_REGION),
+    )
+    assert [each for site in broken for each in check(site)] != []
 
 
 def _tear_down_anything(template: Template) -> None:
@@ -284,6 +339,60 @@ def test_the_rule_notices_a_recovery_site_that_breaks_it(
 
 def test_every_rule_was_seen_to_notice_something():
     assert {check for check, _ in [*BROKEN, *BROKEN_AT_RECOVERY]} == {*checks.ALL, checks.reaching_out}
+
+
+SCHEDULES = ("Tick", "Sweep", "Prune", "Report", "RecoverySweep", "Drill")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "rate(1 minute)",
+        "rate(5 minutes)",
+        "rate(99 minutes)",
+        "rate(480 minutes)",
+        "rate(1 hour)",
+        "rate(2 hours)",
+        "rate(56 hours)",
+        "rate(1 day)",
+        "cron(0 3 * * ? *)",
+    ],
+)
+def test_silence_is_heard_whatever_the_schedule(expression: str):
+    schedules = {f"{name}Schedule": expression for name in SCHEDULES}
+    for parameters, region in ((PRIMARY, PRIMARY_REGION), (RECOVERY, RECOVERY_REGION)):
+        site = resolve(load_template(), {**parameters, **schedules}, region=region)
+        assert list(checks.unheard_runs(site)) == []
+        assert list(checks.impossible_alarms(site)) == []
+
+
+@pytest.mark.parametrize("parameter", [f"{name}Schedule" for name in SCHEDULES])
+def test_a_schedule_that_no_alarm_could_follow_is_refused(parameter: str):
+    pattern = re.compile(load_template()["Parameters"][parameter]["AllowedPattern"])
+    taken = [
+        "rate(1 minute)",
+        "rate(480 minutes)",
+        "rate(1 hour)",
+        "rate(56 hours)",
+        "rate(1 day)",
+        "cron(0 3 * * ? *)",
+    ]
+    refused = ["rate(481 minutes)", "rate(0 minutes)", "rate(1 minutes)", "rate(57 hours)", "rate(2 days)", "at(2026)"]
+    assert [each for each in taken if not pattern.fullmatch(each)] == []
+    assert [each for each in refused if pattern.fullmatch(each)] == []
+
+
+def test_an_alarm_on_silence_is_made_after_its_schedule():
+    resources = load_template()["Resources"]
+    timers = {name: body.get("DependsOn") for name, body in resources.items() if name.endswith("Silent")}
+    assert timers == {
+        "ScheduleBackupsSilent": "TickTimer",
+        "CopyRecoveryPointsSilent": "SweepTimer",
+        "PruneRecoveryPointsSilent": "PruneTimer",
+        "ReportObjectivesSilent": "ReportTimer",
+        "RecoverySweepSilent": "RecoverySweepTimer",
+        "DrillStartSilent": "DrillTimer",
+    }
 
 
 def test_the_copying_role_is_held_to_the_recovery_region():

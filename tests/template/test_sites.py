@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from hikae.domain.model import Place, SiteRole
-from hikae.domain.naming import bucket_name
+from hikae.domain.naming import bucket_name, function_name, queue_name
 from hikae.operations.recovery.take_step import STEPS
 from hikae.runtime import reporting
 from hikae.runtime.settings import Settings
+from hikae_cli.waiting import QUEUES
 from tests.template.sites import (
     ACCOUNT,
     PRIMARY,
@@ -38,6 +39,7 @@ FOLDERS = {
     "PruneRecoveryPoints": "prune_recovery_points",
     "Recover": "recover",
     "ProbeNetwork": "probe_network",
+    "ReportObjectives": "report_objectives",
 }
 SITES = pytest.mark.parametrize("site", [primary, recovery], ids=["primary", "recovery"])
 EVERYWHERE = {
@@ -74,6 +76,7 @@ OWN = {
         "HIKAE_CODE_VERSION",
     },
     "ProbeNetwork": set(),
+    "ReportObjectives": {"HIKAE_PRIMARIES"},
 }
 
 
@@ -87,7 +90,13 @@ def _deployed(parameters: Mapping[str, str], region: str) -> Site:
 
 def test_each_site_has_its_own_functions():
     assert set(_functions(primary())) == {"ScheduleBackups", "SnapshotVolumes", "BuildImages", "PruneRecoveryPoints"}
-    assert set(_functions(recovery())) == {"CopyRecoveryPoints", "PruneRecoveryPoints", "Recover", "ProbeNetwork"}
+    assert set(_functions(recovery())) == {
+        "CopyRecoveryPoints",
+        "PruneRecoveryPoints",
+        "ReportObjectives",
+        "Recover",
+        "ProbeNetwork",
+    }
 
 
 @SITES
@@ -323,7 +332,9 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
         reporting.HELD_BACK_DELETIONS,
         reporting.UNPROTECTABLE_RESOURCES,
         reporting.FAILED_RUNS,
+        reporting.SUCCEEDED_RUNS,
     }
+    of_the_report = {reporting.BREACHED_OBJECTIVES, reporting.UNCOVERED_RESOURCES, reporting.INVENTORY_PROBLEMS}
     services = {
         function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] for function in _functions(site()).values()
     }
@@ -336,7 +347,27 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
             assert dimensions["site"] == site().name
             watched.add(alarm["MetricName"])
     of_the_tick = {reporting.MISSED_SLOTS, reporting.UNPROTECTABLE_RESOURCES}
-    assert watched == (names - {reporting.FAILED_RUNS} if site().name == "primary" else names - of_the_tick)
+    of_recovery = {reporting.FAILED_RUNS, reporting.SUCCEEDED_SWEEPS, reporting.SUCCEEDED_DRILL_STARTS}
+    there = names - of_the_tick | of_the_report | of_recovery
+    assert watched == (names - of_recovery if site().name == "primary" else there)
+
+
+@SITES
+def test_every_queue_is_named_as_the_command_looks_for_it(site: Callable[[], Site]):
+    named = {queue["QueueName"] for queue in site().of_type("AWS::SQS::Queue").values()}
+    looked_for = {
+        queue_name(installation="main", site=site().name, queue=queue.name)
+        for queue in QUEUES
+        if SiteRole(site().name) in queue.sites
+    }
+    assert named == looked_for
+
+
+@SITES
+def test_every_function_is_named_as_the_command_calls_it(site: Callable[[], Site]):
+    for name, function in _functions(site()).items():
+        expected = function_name(installation="main", site=site().name, function=FOLDERS[name])
+        assert function["FunctionName"] == expected
 
 
 def test_the_schedules_are_the_parameters():

@@ -40,6 +40,9 @@ UNCOVERED_RESOURCES = "UncoveredResources"
 INVENTORY_PROBLEMS = "InventoryProblems"
 SUCCEEDED_RUNS = "SucceededRuns"
 """One for each scheduled run that came to its end; that none comes is what the alarms on silence wait for."""
+SUCCEEDED_SWEEPS = "SucceededSweeps"
+SUCCEEDED_DRILL_STARTS = "SucceededDrillStarts"
+"""As above, of the one function that two schedules run: one must not be heard for the other."""
 OUTCOMES = "Outcomes"
 """How many items ended in each `status`, which is a dimension; a status that did not occur costs no metric."""
 ACHIEVED_RPO = "AchievedRpo"
@@ -213,7 +216,8 @@ def report_sweep(swept: "Swept") -> dict[str, Any]:
     _log_outcomes(swept.outcomes)
     ended = [outcome for outcome in swept.outcomes if outcome.status is Status.DELETED]
     failed = [outcome for outcome in swept.outcomes if outcome.is_failure]
-    _emit(**{FAILED_RUNS: len(ended), FAILED_RESOURCES: len(failed)})
+    _emit(**{FAILED_RUNS: len(ended), FAILED_RESOURCES: len(failed), SUCCEEDED_SWEEPS: 1})
+    _emit_outcomes(swept.outcomes)
     return {"ended": _by_reason(ended), "failed": _by_reason(failed)}
 
 
@@ -222,7 +226,14 @@ def report_drills(started: "Started") -> dict[str, Any]:
     _log_outcomes(started.outcomes)
     _log_broken(started.broken_plans)
     failed = [outcome for outcome in started.outcomes if outcome.is_failure]
-    _emit(**{FAILED_RESOURCES: len(failed), UNREADABLE_PLANS: len(started.broken_plans)})
+    _emit(
+        **{
+            FAILED_RESOURCES: len(failed),
+            UNREADABLE_PLANS: len(started.broken_plans),
+            SUCCEEDED_DRILL_STARTS: 1,
+        }
+    )
+    _emit_outcomes(started.outcomes)
     return {
         "started": [outcome.resource for outcome in started.outcomes if outcome.status is Status.CREATED],
         "failed": _by_reason(failed),
