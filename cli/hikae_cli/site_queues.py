@@ -57,10 +57,10 @@ class SiteQueues:
         found = [queue for queue in queues if self._find_url(self._name(queue.name)) is not None]
         if _ALWAYS_THERE not in {queue.name for queue in found}:
             site = self.site
+            where = f"account {site.place.account}, Region {site.place.region}"
             raise SiteError(
-                f"queue {self._name(_ALWAYS_THERE)} (account {site.place.account}, Region {site.place.region}): "
-                f"there is no such queue; deploy the {site.role} site of installation {site.installation} there, or check "
-                "--installation, the Region and the account"
+                f"queue {self._name(_ALWAYS_THERE)} ({where}): there is no such queue; deploy the {site.role} site of "
+                f"installation {site.installation} there, or check --installation, the Region and the account"
             )
         return found
 
@@ -171,6 +171,7 @@ class SiteQueues:
     def _take(self, queue: SiteQueue, *, limit: int) -> dict[str, Mapping[str, Any]]:
         """Up to `limit` messages, hidden from others until they are given back."""
         name = self._name(queue.name)
+        expected = self.count(queue).waiting
         taken: dict[str, Mapping[str, Any]] = {}
         try:
             while len(taken) < limit:
@@ -178,8 +179,8 @@ class SiteQueues:
                     QueueUrl=self._url(name),
                     MaxNumberOfMessages=min(_BATCH, limit - len(taken)),
                     VisibilityTimeout=_HELD_SECONDS,
-                    # Without a wait SQS asks only some of its servers, and may say that there is nothing.
-                    WaitTimeSeconds=1,
+                    # Without a wait SQS asks only some of its servers, and may say that there is nothing more.
+                    WaitTimeSeconds=1 if len(taken) < expected else 0,
                     MessageSystemAttributeNames=["All"],
                     MessageAttributeNames=["All"],
                 )

@@ -322,6 +322,21 @@ class LocalCloud:
         waiter = cloudformation.get_waiter("stack_delete_complete")
         waiter.wait(StackName=self.stack_name(site), WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
+    def beside(self, installation: str, **parameters: str) -> "LocalCloud":
+        """Another installation in this running cloud, to be deployed by itself; only this one starts and stops it."""
+        other = LocalCloud(
+            root=self.root,
+            primary_region=self.primary_region,
+            recovery_region=self.recovery_region,
+            installation=installation,
+            scale=self.scale,
+            parameters={**self.parameters, **parameters, "Installation": installation},
+            say=self._say,
+        )
+        other._running = self.running
+        other.build_directory = self.build_directory
+        return other
+
     def stack_name(self, site: Site) -> str:
         return f"hikae-{self.installation}-{site}"
 

@@ -115,6 +115,18 @@ def test_every_option_of_looking_ahead_is_documented(words: tuple[str, ...]) -> 
     assert not {option for option in options - {"--region", "--installation"} if option not in guide}
 
 
+def test_every_use_of_the_command_on_jobs_is_one_that_it_understands() -> None:
+    used = [shlex.split(line) for line in commands() if line.startswith("hikae jobs")]
+    assert isinstance(main, click.Group)
+    group = main.commands["jobs"]
+    assert isinstance(group, click.Group)
+    assert {words[2] for words in used} == set(group.commands)
+    for words in used:
+        # Options are read, nothing is done.
+        context = group.commands[words[2]].make_context(words[2], words[3:])
+        assert context.params["installation"] == "main"
+
+
 def every_command() -> dict[str, click.Command]:
     """The commands by what is typed for them: `plan validate`."""
     assert isinstance(main, click.Group)
