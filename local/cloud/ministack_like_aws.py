@@ -1,10 +1,11 @@
 """ministack, and what AWS does by itself and ministack does not: metrics out of logs and queues, and alarms on them.
 
 This is the one module that runs in ministack's own environment: `.tools/ministack/bin/python -P ministack_like_aws.py`.
-ministack 1.5.33 keeps metrics and alarms, but publishes nothing about queues, reads no embedded metric format, and
-judges an alarm by every metric of its name, whatever the dimensions, and never by a missing value. All of that is put
-right here, inside its process, because no call from outside can. It is pinned exactly; what is replaced is looked up by
-name, so that another version fails at the start and not in silence. Each rule names the page that it is from.
+ministack 1.5.33 keeps metrics and alarms, but publishes nothing about queues, reads no embedded metric format, counts
+no error of a function that a queue, a schedule or an event runs, and judges an alarm by every metric of its name,
+whatever the dimensions, and never by a missing value. That is put right here, inside its process: no call from outside
+can. It is pinned exactly; what is replaced is looked up by name, so that another version fails at the start and not in
+silence. Each rule names the page that it is from.
 """
 
 # ruff: noqa: SLF001 - there is no public way to any of this
@@ -18,7 +19,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import responses
-from ministack.services import cloudwatch, cloudwatch_logs, sqs
+from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs
 from ministack.services.cloudformation import changesets, engine, handlers, stacks
 
 log = logging.getLogger("ministack_like_aws")
@@ -39,6 +40,19 @@ def main() -> None:
         return answer
 
     _replace(cloudwatch_logs, "_append_log_events", append_and_measure)
+    execute = lambda_svc._execute_function_dispatch
+
+    def execute_and_count(func: Any, config: Mapping[str, Any], *rest: Any) -> Any:
+        result: Mapping[str, Any] = {"error": True}
+        began = time.time()
+        try:
+            result = execute(func, config, *rest)
+        finally:
+            count_invocation(config["FunctionName"], is_error=bool(result.get("error")), seconds=time.time() - began)
+        return result
+
+    _replace(lambda_svc, "_execute_function_dispatch", execute_and_count)
+    _replace(lambda_svc, "_emit_lambda_metrics", _count_throttle)
     evaluate_conditions = engine._evaluate_conditions
 
     def evaluate_all_conditions(template: dict[str, Any], parameters: dict[str, Any]) -> Any:
@@ -89,6 +103,23 @@ def _store(  # noqa: PLR0917 - the parts of a datum
     namespace: str, name: str, dimensions: Mapping[str, str], moment: float, unit: str, values: list[float]
 ) -> None:
     cloudwatch._store_datum(namespace, name, dict(dimensions), moment, unit, None, values, None, None)
+
+
+def count_invocation(function: str, *, is_error: bool, seconds: float) -> None:
+    """Publish what AWS/Lambda has of one attempt to run a function, whoever asked for it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+    """
+    now, dimensions = time.time(), {"FunctionName": function}
+    _store("AWS/Lambda", "Invocations", dimensions, now, "Count", [1.0])
+    _store("AWS/Lambda", "Errors", dimensions, now, "Count", [float(is_error)])
+    _store("AWS/Lambda", "Duration", dimensions, now, "Milliseconds", [seconds * 1000])
+
+
+def _count_throttle(function: str, *, throttle: Any, **_: Any) -> None:
+    """In place of ministack's own count, which takes every asynchronous run for a success."""
+    if throttle:
+        _store("AWS/Lambda", "Throttles", {"FunctionName": function}, time.time(), "Count", [1.0])
 
 
 class QueueMeter:

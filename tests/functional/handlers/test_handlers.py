@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import pytest
@@ -269,7 +270,7 @@ def test_the_report_measures_and_names_what_is_breached(
     functions.installation.copy_all()
     capsys.readouterr()
     [point] = {tags_of(each)["hikae:source-time"] for each in functions.installation.snapshots(RECOVERY)}
-    age = int((datetime(2026, 11, 22, 16, tzinfo=UTC) - datetime.fromisoformat(point)).total_seconds())
+    age = ceil((datetime(2026, 11, 22, 16, tzinfo=UTC) - datetime.fromisoformat(point)).total_seconds())
     answer = functions.invoke("report_objectives", load_event("report_objectives/report-at"), site=SiteRole.RECOVERY)
     assert (answer["breached"], answer["met"], answer["never"]) == (1, 0, 0)
     printed = capsys.readouterr().out

@@ -3,8 +3,10 @@
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
 """
 
+import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,6 +144,26 @@ def test_what_a_queue_holds_and_for_how_long_becomes_metrics(cloud: LocalCloud) 
     assert len(received) == 1
     # Not looking, nor taking one in hand, makes the oldest any younger.
     assert max(statistics(cloud, "AWS/SQS", "ApproximateAgeOfOldestMessage", name, "Maximum")) > 1
+
+
+def test_every_attempt_at_a_function_is_counted_and_every_one_that_fails(cloud: LocalCloud) -> None:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", "def handler(event, context):\n    return 1 / event['by']\n")
+    functions = cloud.client("lambda", REGION)
+    functions.create_function(
+        FunctionName="divide",
+        Runtime="python3.13",
+        Role="arn:aws:iam::123456789012:role/divide",
+        Handler="app.handler",
+        Code={"ZipFile": code.getvalue()},
+    )
+    functions.invoke(FunctionName="divide", Payload=b'{"by": 1}')
+    functions.invoke(FunctionName="divide", InvocationType="Event", Payload=b'{"by": 0}')
+    name = {"FunctionName": "divide"}
+    # An asynchronous invocation is tried again twice: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
+    assert wait_for(lambda: sum(statistics(cloud, "AWS/Lambda", "Errors", name, "Sum")) == 3, seconds=30)
+    assert sum(statistics(cloud, "AWS/Lambda", "Invocations", name, "Sum")) == 4
 
 
 def test_an_alarm_judges_its_own_dimensions_and_tells_its_topic(

@@ -69,6 +69,11 @@ def test_an_objective_is_breached_as_soon_as_it_is_exceeded(age: timedelta, stan
     assert "its RPO is 2h" in found.reason
 
 
+def test_what_exceeds_its_objective_by_less_than_a_second_does_not_look_equal_to_it() -> None:
+    [found] = measured(row(), copies=[copy(point(NOW - timedelta(hours=2, microseconds=1)))])
+    assert (found.standing, found.achieved_seconds) == (Standing.BREACHED, 7201)
+
+
 @pytest.mark.parametrize("state", ["pending", "error"])
 def test_a_copy_that_is_not_complete_does_not_count(state: str) -> None:
     [found] = measured(row(), copies=[copy(point(hours_ago(1)), state=state), copy(point(hours_ago(30)))])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
 from hikae.domain import schedule
@@ -46,6 +47,11 @@ class Measurement:
     rpo: timedelta | None = None
     newest: RecoveryPoint | None = None
     achieved: timedelta | None = None
+
+    @property
+    def achieved_seconds(self) -> int | None:
+        """Achieved RPO in whole seconds, rounded up: what exceeds its objective must not look equal to it."""
+        return None if self.achieved is None else ceil(self.achieved.total_seconds())
 
     @property
     def is_failure(self) -> bool:

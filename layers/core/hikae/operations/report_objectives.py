@@ -205,7 +205,7 @@ def _write_measurement(each: Measurement) -> dict[str, Any]:
         "reason": each.reason,
         "since": naming.format_time(each.since),
         "rpo_seconds": int(each.rpo.total_seconds()) if each.rpo is not None else None,
-        "achieved_rpo_seconds": int(each.achieved.total_seconds()) if each.achieved is not None else None,
+        "achieved_rpo_seconds": each.achieved_seconds,
         "source_time": naming.format_time(each.newest.source_time) if each.newest else None,
         "point": each.newest.tags.point if each.newest else None,
     }

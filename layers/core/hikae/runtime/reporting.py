@@ -348,8 +348,8 @@ def _emit_achieved(measurements: "Iterable[Measurement]") -> None:
     unmet: Counter[str] = Counter()
     for measured in measurements:
         unmet[measured.group.plan] += measured.is_failure
-        if measured.achieved is not None:
-            seconds = int(measured.achieved.total_seconds())
+        seconds = measured.achieved_seconds
+        if seconds is not None:
             worst[measured.group.plan] = max(seconds, worst.get(measured.group.plan, 0))
     if worst:
         _emit_with({}, {ACHIEVED_RPO: max(worst.values())}, unit=MetricUnit.Seconds)
