@@ -298,17 +298,18 @@ class LocalCloud:
         with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
             iam.create_instance_profile(InstanceProfileName=self.resource("recovery", "DrillInstanceProfile"))
 
-    def beside(self, recovery_region: str, **parameters: str) -> Self:
+    def beside(self, recovery_region: str, *, installation: str | None = None, **parameters: str) -> Self:
         """This running cloud, seen with another recovery Region: for deploying and asking a further recovery site.
 
-        It belongs to this one, which ends it. `parameters` override this one's.
+        It belongs to this one, which ends it. `parameters` override this one's; `installation` is another one in it.
         """
+        name = installation or self.installation
         other = type(self)(
             root=self.root,
             primary_region=self.primary_region,
             recovery_region=recovery_region,
-            installation=self.installation,
-            parameters={**self.parameters, **parameters},
+            installation=name,
+            parameters={**self.parameters, "Installation": name, **parameters},
             say=self._say,
         )
         other.build_directory = self.build_directory
@@ -321,21 +322,6 @@ class LocalCloud:
         cloudformation.delete_stack(StackName=self.stack_name(site))
         waiter = cloudformation.get_waiter("stack_delete_complete")
         waiter.wait(StackName=self.stack_name(site), WaiterConfig={"Delay": 1, "MaxAttempts": 120})
-
-    def beside(self, installation: str, **parameters: str) -> "LocalCloud":
-        """Another installation in this running cloud, to be deployed by itself; only this one starts and stops it."""
-        other = LocalCloud(
-            root=self.root,
-            primary_region=self.primary_region,
-            recovery_region=self.recovery_region,
-            installation=installation,
-            scale=self.scale,
-            parameters={**self.parameters, **parameters, "Installation": installation},
-            say=self._say,
-        )
-        other._running = self.running
-        other.build_directory = self.build_directory
-        return other
 
     def stack_name(self, site: Site) -> str:
         return f"hikae-{self.installation}-{site}"

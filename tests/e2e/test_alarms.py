@@ -98,7 +98,7 @@ def volume(cloud: LocalCloud) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def quiet(cloud: LocalCloud, volume: str) -> Iterator[LocalCloud]:
     """An installation that was given a bucket which is not there: none of its runs can succeed."""
-    quiet = cloud.beside("quiet", BucketName="hikae-there-is-no-such-bucket")
+    quiet = cloud.beside(cloud.recovery_region, installation="quiet", BucketName="hikae-there-is-no-such-bucket")
     quiet.deploy_site("primary")
     yield quiet
     quiet.delete_site("primary")

@@ -356,7 +356,7 @@ def test_what_is_not_accepted_stays_and_the_others_go(hikae, queues, monkeypatch
     refuse(monkeypatch, "SendMessage", denied("SendMessage"), times=1)
     result = hikae("jobs", "redrive", "--all", "--yes")
     assert result.exit_code == 1
-    assert "access denied (AccessDenied no)" in result.stdout
+    assert "AccessDenied no; give credentials" in result.stdout
     assert "sqs:SendMessage" in result.stdout
     assert result.stderr == "Error: 1 of 3 were not sent again\n"
     assert len(queues.bodies("snapshot-jobs")) == 2
@@ -448,8 +448,8 @@ def test_what_aws_refuses_is_said_with_its_place_and_remedy(hikae, queues, monke
     result = hikae("jobs", "list", "--site", "primary")
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        f"Error: hikae-main-primary-snapshot-jobs-dead-letters (account {ACCOUNT}, Region {PRIMARY}): access denied "
-        "(AccessDenied no); give credentials of the site's administrator"
+        f"Error: hikae-main-primary-snapshot-jobs-dead-letters (account {ACCOUNT}, Region {PRIMARY}): AccessDenied "
+        "no; give credentials of the site's administrator"
     )
     assert "sqs:ReceiveMessage" in result.stderr
     assert result.stderr.count("\n") == 1
