@@ -63,7 +63,7 @@ def _read_event(path: Path) -> Any:
 
 def _site_of(function: str, *, asked_for: Site) -> Site:
     """Functions that exist at one site only run there, whatever was asked for."""
-    return "recovery" if function == "CopyRecoveryPoints" else asked_for
+    return "recovery" if function in {"CopyRecoveryPoints", "ReportObjectives"} else asked_for
 
 
 def run(cloud: LocalCloud, *, function: str, event: Any, site: Site) -> tuple[bool, Any]:
