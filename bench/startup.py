@@ -15,13 +15,21 @@ from time import monotonic, sleep
 ROOT = Path(__file__).parents[1]
 RUNS = 20
 BASELINE = "import boto3; boto3.client('ec2', region_name='us-east-1')"
-HANDLERS = ("schedule_backups", "snapshot_volumes", "build_images", "copy_recovery_points", "prune_recovery_points")
+HANDLERS = (
+    "schedule_backups",
+    "snapshot_volumes",
+    "build_images",
+    "copy_recovery_points",
+    "prune_recovery_points",
+    "report_objectives",
+)
 EVENTS = {
     "schedule_backups": "schedule_backups/tick",
     "snapshot_volumes": "snapshot_volumes/past-deadline",
     "build_images": "build_images/no-reboot",
     "copy_recovery_points": "copy_recovery_points/sweep",
     "prune_recovery_points": "prune_recovery_points/dry-run",
+    "report_objectives": "report_objectives/report",
 }
 
 
@@ -86,7 +94,7 @@ print(json.dumps([time.perf_counter() - start, peak]))
 def _first_invocation(function: str, endpoint: str) -> tuple[float, float]:
     """Import and first answer, in a fresh process against the local services; seconds and MiB."""
     program = _FIRST.format(event=str(ROOT / "events" / f"{EVENTS[function]}.json"))
-    site = "recovery" if function == "copy_recovery_points" else "primary"
+    site = "recovery" if function in {"copy_recovery_points", "report_objectives"} else "primary"
     region = "us-west-2" if site == "recovery" else "us-east-1"
     environment = {
         "AWS_ENDPOINT_URL": endpoint,

@@ -167,6 +167,7 @@ class Demo:
             ("recovery", "CopyRecoveryPoints", "copying"),
             ("primary", "PruneRecoveryPoints", "pruning"),
             ("recovery", "PruneRecoveryPoints", "pruning"),
+            ("recovery", "ReportObjectives", "objectives"),
         ):
             logs = cloud.client("logs", regions[site])
             runs = count_runs(logs, outputs[site][f"{function}FunctionName"], message=message)
