@@ -38,7 +38,7 @@ def _about_sites(command: _Command) -> _Command:
         click.option(
             "--region", help="The site's Region; by default that of HIKAE_PRIMARY_REGION or HIKAE_RECOVERY_REGION."
         ),
-        click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a queue, or a message."),
     )
     for option in reversed(options):
         command = option(command)
@@ -65,7 +65,8 @@ def list_jobs(*, site: str, installation: str, region: str | None, as_json: bool
     now = datetime.now(tz=UTC)
     looks = _look(site, installation, region, now=now, inside_work=waiting)
     if as_json:
-        click.echo(json.dumps({"queues": [_describe(look, now) for look in looks]}, indent=2))
+        for look in looks:
+            click.echo(json.dumps(_describe(look, now)))
         return
     for look in looks:
         _show(look, now)
@@ -87,7 +88,7 @@ def show(*, message_id: str, site: str, installation: str, region: str | None, a
         raise click.ClickException(_not_there([message_id]))
     document = _whole(found[0], now)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(document))
         return
     for name, value in document.items():
         text = value if isinstance(value, str) else json.dumps(value)
@@ -147,7 +148,8 @@ def redrive(  # noqa: PLR0913 - one keyword per option
     results += [_result(waiting, "would be sent", "") for waiting in due] if dry_run else _redrive(looks, due, as_json)
     failed = [result for result in results if result["outcome"] not in {"sent", "would be sent"}]
     if as_json:
-        click.echo(json.dumps({"messages": results}, indent=2))
+        for result in results:
+            click.echo(json.dumps(result))
     elif not chosen:
         click.echo("nothing was given up")
     if failed:

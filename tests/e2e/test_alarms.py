@@ -66,12 +66,12 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
         time.sleep(0.5)
 
 
-def hikae(cloud: LocalCloud, *arguments: str) -> Any:
+def hikae(cloud: LocalCloud, *arguments: str) -> list[Any]:
     command = [str(Path(sys.executable).with_name("hikae")), "jobs", *arguments, "--json"]
     environment = {**os.environ, **cloud.environment()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,10 @@ def test_a_run_that_fails_on_every_attempt_is_heard_of_and_can_be_sent_again(clo
     assert heard.of(cloud.resource("primary", "FailedRunsQueueDepth")) == []
 
     listed = hikae(cloud, "list", "--site", "recovery")
-    [run] = next(queue for queue in listed["queues"] if queue["queue"] == "failed-runs")["messages"]
+    [run] = next(queue for queue in listed if queue["queue"] == "failed-runs")["messages"]
     assert (run["function"], run["payload"]) == (function, {"dry_run": "perhaps"})
     assert "dry_run is 'perhaps'" in run["error"]
-    [sent] = hikae(cloud, "redrive", run["id"], "--site", "recovery", "--yes")["messages"]
+    [sent] = hikae(cloud, "redrive", run["id"], "--site", "recovery", "--yes")
     assert (sent["outcome"], sent["to"]) == ("sent", f"function {function}")
     # It fails for the same reason again, as a message of its own: the first one was taken out.
     wait_until(lambda: failed_runs(cloud) not in ([], [run["id"]]), seconds=90, what="the second failure")

@@ -206,8 +206,8 @@ def test_who_asks_for_them_sees_the_jobs_that_wait_and_not_the_wake_ups(hikae, q
 
 def test_the_list_as_json_has_every_part(hikae, queues):
     message_id = queues.put(DEAD_JOBS, job())
-    document = json.loads(hikae("jobs", "list", "--site", "primary", "--json").stdout)
-    by_name = {queue["queue"]: queue for queue in document["queues"]}
+    lines = hikae("jobs", "list", "--site", "primary", "--json").stdout.splitlines()
+    by_name = {queue["queue"]: queue for queue in map(json.loads, lines)}
     assert by_name["failed-runs"]["messages"] == []
     assert by_name["failed-runs"]["oldest_seconds"] is None
     dead = by_name[DEAD_JOBS]
@@ -393,12 +393,12 @@ def test_with_nobody_to_ask_nothing_is_sent(hikae, queues):
     assert queues.count(DEAD_JOBS) == (1, 0)
 
 
-def test_redriving_as_json_is_one_document(hikae, queues, invoked):
+def test_redriving_as_json_is_a_line_a_message(hikae, queues, invoked):
     queues.put("failed-runs", failed_run())
     queues.put("failed-runs", "{}")
     result = hikae("jobs", "redrive", "--all", "--yes", "--json")
     assert result.exit_code == 1
-    outcomes = {each["outcome"]: each for each in json.loads(result.stdout)["messages"]}
+    outcomes = {each["outcome"]: each for each in map(json.loads, result.stdout.splitlines())}
     assert outcomes.keys() == {"sent", "refused"}
     assert outcomes["sent"]["to"] == "function hikae-main-primary-schedule-backups"
 
