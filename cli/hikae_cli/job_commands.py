@@ -129,15 +129,7 @@ def redrive(  # noqa: PLR0913 - one keyword per option
         raise click.UsageError("say what to send again: MESSAGE-ID..., --queue or --all, one of them")
     now = datetime.now(tz=UTC)
     looks = _look(site, installation, region, now=now, inside_work=False)
-    chosen = [
-        waiting
-        for look in looks
-        for waiting in look.messages
-        if everything or waiting.id in message_ids or look.queue.name in queues
-    ]
-    missing = [message_id for message_id in message_ids if message_id not in {waiting.id for waiting in chosen}]
-    if missing:
-        raise click.ClickException(_not_there(missing))
+    chosen = _choose(looks, ids=message_ids, queues=queues, everything=everything)
     due = [waiting for waiting in chosen if waiting.origin is not None]
     results = [_result(waiting, "refused", waiting.refusal) for waiting in chosen if waiting.origin is None]
     if not as_json:
@@ -152,8 +144,25 @@ def redrive(  # noqa: PLR0913 - one keyword per option
             click.echo(json.dumps(result))
     elif not chosen:
         click.echo("nothing was given up")
+    behind = sum(max(0, look.count.waiting - len(look.messages)) for look in looks if not look.queue.is_work)
+    if behind and not message_ids:
+        click.echo(f"about {behind} more were behind these; redrive again for them", err=True)
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(results)} were not sent again")
+
+
+def _choose(looks: Sequence["_Look"], *, ids: Sequence[str], queues: Sequence[str], everything: bool) -> list[Waiting]:
+    """The messages that are meant; an id that is nowhere is refused."""
+    chosen = [
+        waiting
+        for look in looks
+        for waiting in look.messages
+        if everything or waiting.id in ids or look.queue.name in queues
+    ]
+    missing = [each for each in ids if each not in {waiting.id for waiting in chosen}]
+    if missing:
+        raise click.ClickException(_not_there(missing))
+    return chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +254,7 @@ def _whole(waiting: Waiting, now: datetime) -> dict[str, Any]:
         "site": waiting.site.role.value,
         "queue": waiting.queue.name,
         "sent_at": format_time(waiting.sent_at),
-        "waits_for": shown_age(now - waiting.sent_at),
+        "age": shown_age(now - waiting.sent_at),
         "receives": waiting.receives,
         "what": waiting.what,
         "redrive": f"to {waiting.origin}" if waiting.origin else f"not possible: {waiting.refusal}",

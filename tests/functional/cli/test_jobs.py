@@ -314,6 +314,17 @@ def test_a_wake_up_goes_back_into_its_group(hikae, queues):
     assert message["Attributes"]["MessageGroupId"] == "copies"
 
 
+def test_what_a_fifo_queue_does_not_show_yet_is_said_to_be_behind(hikae, queues):
+    for number in range(12):
+        queues.put("wake-dead-letters.fifo", json.dumps({"id": number}), SiteRole.RECOVERY)
+    first = hikae("jobs", "redrive", "--all", "--yes")
+    sent = first.stdout.count("\nsent ")
+    assert first.stderr == ("" if sent == 12 else f"about {12 - sent} more were behind these; redrive again for them\n")
+    hikae("jobs", "redrive", "--all", "--yes")
+    assert queues.count("wake-dead-letters.fifo", SiteRole.RECOVERY) == (0, 0)
+    assert queues.count("wake.fifo", SiteRole.RECOVERY) == (12, 0)
+
+
 def test_a_dry_run_says_what_would_go_where_and_sends_nothing(hikae, queues, invoked):
     queues.put(DEAD_JOBS, job(deadline="2026-11-22T11:00:00Z"))
     queues.put("failed-runs", failed_run())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from math import ceil
 from typing import Final
 
@@ -140,13 +141,20 @@ def _newest_slot_due(cadence: Cadence | None, *, since: datetime, now: datetime)
         # An inventory that does not say when: a day is as long as most rules wait.
         closed = now - timedelta(days=1) - COPY_GRACE
         return closed if closed >= since else None
-    until = now - cadence.start_window - COPY_GRACE
+    newest = _newest_slot(cadence, until=now - cadence.start_window - COPY_GRACE)
+    return newest if newest is not None and newest > since else None
+
+
+@lru_cache(maxsize=256)
+def _newest_slot(cadence: Cadence, *, until: datetime) -> datetime | None:
+    """The newest slot that is not later than `until`: the same for all resources of a rule, and found only once."""
     for look_back in _LOOK_BACK:
-        after = max(since, until - look_back)
         newest = None
-        for newest in schedule.slots(cadence.schedule, timezone=cadence.timezone, after=after, until=until):  # noqa: B007 - the last one is wanted
+        for newest in schedule.slots(  # noqa: B007 - the last one is wanted
+            cadence.schedule, timezone=cadence.timezone, after=until - look_back, until=until
+        ):
             pass
-        if newest is not None or after >= until or after == since:
+        if newest is not None:
             return newest
     return None
 
