@@ -416,6 +416,7 @@ class LocalCloud:
             "AWS_ENDPOINT_URL_AUTO_SCALING": running.ec2_endpoint,
             "AWS_ENDPOINT_URL_RBIN": running.ec2_endpoint,
             "AWS_ENDPOINT_URL_SSM": running.ec2_endpoint,
+            "AWS_ENDPOINT_URL_SERVICE_QUOTAS": running.ec2_endpoint,
             **_credentials(self.primary_region),
             "AWS_SESSION_TOKEN": "",
             "HIKAE_PRIMARY_REGION": self.primary_region,

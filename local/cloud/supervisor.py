@@ -126,12 +126,13 @@ class _Programs:
             self.settings["ministack"],
             GATEWAY_PORT=str(port),
             AWS_ENDPOINT_URL=endpoint,
-            # Auto Scaling refers to the twin's images, the Recycle Bin retains what the twin deletes, and SSM runs its
-            # commands on the twin's instances.
+            # Auto Scaling refers to the twin's images, the Recycle Bin retains what the twin deletes, SSM runs its commands
+            # on the twin's instances, and Service Quotas tells what the twin keeps to.
             AWS_ENDPOINT_URL_EC2=twin_endpoint,
             AWS_ENDPOINT_URL_AUTO_SCALING=twin_endpoint,
             AWS_ENDPOINT_URL_RBIN=twin_endpoint,
             AWS_ENDPOINT_URL_SSM=twin_endpoint,
+            AWS_ENDPOINT_URL_SERVICE_QUOTAS=twin_endpoint,
             MINISTACK_EDITION=token,
         )
         if not self._wait("ministack", lambda: _answers(f"{endpoint}/_ministack/health", containing=token)):

@@ -14,7 +14,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin import commands, recycle_bin, signing
+from local.twin import commands, recycle_bin, service_quotas, signing
 from local.twin.launch_templates import LaunchTemplatesResponse
 from local.twin.safekeeping import SafekeepingBackend
 from local.twin.world import World, install_world, remove_world
@@ -53,7 +53,7 @@ def _answering_neighbours() -> Iterator[None]:
 
     def process_request(stubber: BotocoreStubber, request: Any) -> Any:
         parts = urlsplit(request.url)
-        found = re.fullmatch(r"(rbin|ssm|kms)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
+        found = re.fullmatch(r"(rbin|ssm|kms|servicequotas)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
         if found is None:
             return original(stubber, request)
         service, region = found.groups()
@@ -65,6 +65,9 @@ def _answering_neighbours() -> Iterator[None]:
         target = _text(request.headers.get("X-Amz-Target", ""))
         if service == "ssm" and target in commands.ACTIONS:
             return commands.answer(target=target, body=body, account_id=get_account_id(), region=region)
+        if service == "servicequotas":
+            answered = service_quotas.answer(target=target, body=body, account_id=get_account_id(), region=region)
+            return original(stubber, request) if answered is None else answered
         if target == signing.ACTION:
             return signing.sign(
                 body, account_id=get_account_id(), region=region, go_on=lambda: original(stubber, request)

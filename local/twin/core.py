@@ -16,6 +16,8 @@ from local.twin.errors import refuse
 from local.twin.events import Event
 from local.twin.world import World, current_world
 
+_UNAVAILABLE = 503
+
 
 class CoreBackend(EC2Backend):
     """EC2 of one account in one Region, with the shared world at hand."""
@@ -84,7 +86,14 @@ class CoreResponse(EC2Response):
     def call_action(self) -> Any:
         world = current_world()
         with world.clock.lock:
-            status, headers, body = self._answer()
+            is_admitted = world.request_rates.admit(
+                self._get_action(),
+                self.params,
+                account_id=self.current_account,
+                region=self.region,
+                now=world.clock.now(),
+            )
+            status, headers, body = self._answer() if is_admitted else self._throttle()
             world.calls.record(
                 at=world.clock.now(),
                 account_id=self.current_account,
@@ -102,6 +111,12 @@ class CoreResponse(EC2Response):
             return super().call_action()
         except NotImplementedError as error:
             return self._answer_error(refuse("UnsupportedOperation", f"The EC2 twin cannot do this yet: {error}"))
+
+    def _throttle(self) -> Any:
+        """EC2's answer to a request above the rate: status 503, and nothing has happened."""
+        _, headers, body = self._answer_error(refuse("RequestLimitExceeded", "Request limit exceeded."))
+        headers["status"] = _UNAVAILABLE
+        return _UNAVAILABLE, headers, body
 
     def _answer_error(self, error: EC2ClientError) -> Any:
         status, headers, body = self.serialized(ActionResult(error))

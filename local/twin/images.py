@@ -60,6 +60,7 @@ class ImagesBackend(InstancesBackend):
         self._names: dict[str, str] = {}
         self._names_free_at: dict[str, datetime] = {}
         self._copy_tokens: dict[str, tuple[CopyRequest, Image]] = {}
+        self._pending_image_copies: set[str] = set()
         super().__init__(region_name, account_id)
 
     def start_image(
@@ -93,7 +94,7 @@ class ImagesBackend(InstancesBackend):
             _check_override(asked.get(device), size=volume.size)
             if volume.status != "in-use":
                 raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
-            self.check_unfinished(volume)
+        self.check_snapshot_limits(volumes.values())
         image = replace(
             launch.image,
             id=random_ami_id(),
@@ -202,12 +203,18 @@ class ImagesBackend(InstancesBackend):
             )
         if request.minutes is not None and not (15 <= request.minutes <= 2880 and request.minutes % 15 == 0):
             raise refuse("InvalidParameterValue", "SnapshotCopyCompletionDurationMinutes is 15 to 2880 in steps of 15.")
+        name = self._claimable(request.name)
+        # "Destination Regions are limited to 300 concurrent AMI copy operations"; the code is that of too many copies.
+        self._pending_image_copies = {each for each in self._pending_image_copies if self._is_pending(each)}
+        limit = self.world.quotas.image_copies
+        if len(self._pending_image_copies) >= limit:
+            raise refuse("ResourceLimitExceeded", f"Too many AMI copies in progress. The limit is {limit}.")
         image = replace(
             source,
             id=random_ami_id(),
             owner_id=self.account_id,
             owner_alias=None,
-            name=self._claimable(request.name),
+            name=name,
             description=source.description if request.description is None else request.description,
             created_at=self.now,
             state="pending",
@@ -236,6 +243,8 @@ class ImagesBackend(InstancesBackend):
         carried = there.tags_of(source.id) if request.is_copying_tags else {}
         own = {key: value for key, value in carried.items() if not key.startswith("aws:")}
         self._keep_image(image, {**own, **request.tags.image})
+        self._pending_image_copies.add(image.id)
+        self.world.calls.raise_high_water("pending image copies", self.region_name, len(self._pending_image_copies))
         self._follow(image)
         if client_token:
             self._copy_tokens[client_token] = (request, image)
@@ -334,6 +343,9 @@ class ImagesBackend(InstancesBackend):
         for snapshot_id in image.snapshot_ids:
             self.snapshots[snapshot_id].on_end.append(look)
         look()
+
+    def _is_pending(self, image_id: str) -> bool:
+        return image_id in self.amis and self.amis[image_id].state == "pending"
 
     def _end_image(self, image: Image, *, state: str, error: str = "") -> None:
         if image.state != "pending" or image.id not in self.amis:

@@ -1,7 +1,9 @@
 """The twin as a server on loopback: `python -m local.twin.server --port-file twin.port --scale 60 --kms-endpoint URL`.
 
 Time is the wall clock's, with durations divided by `--scale`. EC2's API and the control routes of
-`local.twin.control` answer on one port.
+`local.twin.control` answer on one port. Quotas are kept to as in a process; request rates only with `--request-rates`,
+since they are the wall clock's, too: at the local cloud's scale a fleet is launched, and an hour's backups are made,
+within a few seconds.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from local.twin import commands, recycle_bin
+from local.twin import commands, recycle_bin, service_quotas
 from local.twin.backend import get_account_id, installed
 from local.twin.clock import ScaledClock
 from local.twin.control import PREFIX, Control
@@ -33,6 +35,7 @@ def main() -> None:
     arguments = _parse_arguments()
     keys: Keys = EndpointKeys(arguments.kms_endpoint) if arguments.kms_endpoint else MotoKeys()
     world = World(clock=ScaledClock(scale=arguments.scale), keys=keys, random=Random())  # noqa: S311 (not secret)
+    world.request_rates.is_enforced = arguments.request_rates
     with installed(world):
         server = make_server(
             arguments.host,
@@ -62,6 +65,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="where to write the port once the server listens")
     parser.add_argument("--scale", type=float, default=1, help="how many times faster than EC2")
+    parser.add_argument("--request-rates", action="store_true", help="throttle as EC2 does, by the wall clock")
     parser.add_argument("--kms-endpoint", help="the KMS that knows the keys; without it, moto's in this process")
     return parser.parse_args()
 
@@ -77,6 +81,9 @@ def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]
             return _answer_recycle_bin(environ, start_response, region)
         if environ.get("HTTP_X_AMZ_TARGET", "") in commands.ACTIONS:
             return _answer_commands(environ, start_response)
+        region = service_quotas.region_of(environ.get("HTTP_AUTHORIZATION", ""))
+        if region is not None:
+            return _answer_service_quotas(environ, start_response, region)
         answer: Iterable[bytes] = ec2(environ, start_response)
         return answer
 
@@ -100,6 +107,18 @@ def _answer_commands(environ: dict[str, Any], start_response: Any) -> Iterable[b
         account_id=get_account_id(),
         region=region,
     )
+    return Response(body, status=status, headers=headers)(environ, start_response)
+
+
+def _answer_service_quotas(environ: dict[str, Any], start_response: Any, region: str) -> Iterable[bytes]:
+    request = Request(environ)
+    answered = service_quotas.answer(
+        target=request.headers.get("X-Amz-Target", ""),
+        body=request.get_data(),
+        account_id=get_account_id(),
+        region=region,
+    )
+    status, headers, body = answered or service_quotas.refuse_service()
     return Response(body, status=status, headers=headers)(environ, start_response)
 
 

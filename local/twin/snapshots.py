@@ -18,15 +18,14 @@ from local.twin.errors import refuse, unknown_snapshot
 from local.twin.events import SnapshotOutcome, ebs_arn, snapshot_copied, snapshot_created, snapshot_set_created
 from local.twin.keys import aws_managed_key
 from local.twin.matching import Filters, select
+from local.twin.quotas import SNAPSHOT_COPIES, SNAPSHOTS, concurrent_snapshots
 from local.twin.tags import check_tags, print_tags
 from local.twin.volumes import Volume, VolumesBackend, VolumesResponse
 
 COPIED_VOLUME_ID = "vol-ffffffff"
-MAX_PENDING_COPIES = 20
+SNAPSHOT_INTERVAL = timedelta(seconds=15)
 MAX_VOLUMES_OF_SET = 128
 MAX_EXCLUDED_VOLUMES = 40
-MAX_UNFINISHED_OF_VOLUME = 5
-MAX_UNFINISHED_OF_THROUGHPUT_VOLUME = 1
 KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
 
 
@@ -206,10 +205,12 @@ class SnapshotsBackend(VolumesBackend):
         started_at: datetime | None = None,
         snapshot_set: SnapshotSet | None = None,
     ) -> Snapshot:
-        """Start a snapshot of what is on `volume` now. What changed since the last decides how long it takes."""
+        """Start a snapshot of what is on `volume` now. What changed since the last decides how long it takes.
+
+        For a set or an image `check_snapshot_limits` comes first, once for all of its volumes.
+        """
         if volume.status not in ("available", "in-use"):
             raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
-        self.check_unfinished(volume)
         earlier = self._latest_by_volume.get(volume.id)
         snapshot = Snapshot(
             ec2_backend=self,
@@ -236,6 +237,45 @@ class SnapshotsBackend(VolumesBackend):
             self.world.transfer_duration(changed), lambda: self._end_snapshot(snapshot, state="completed")
         )
         return snapshot
+
+    def check_snapshot_limits(self, volumes: Iterable[Volume]) -> None:
+        """Refuse, before anything is started, what would be too much of one volume, or of the Region."""
+        count = 0
+        for volume in volumes:
+            count += 1
+            self._check_interval(volume)
+            self._check_unfinished(volume)
+        self._check_room_for_snapshots(count)
+
+    def _check_interval(self, volume: Volume) -> None:
+        """EC2 API Reference, "Error codes": there are 15 s between snapshots of one volume, whatever became of them."""
+        latest = self._latest_by_volume.get(volume.id)
+        if latest is not None and self.now - latest.start_time < SNAPSHOT_INTERVAL:
+            raise refuse(
+                "SnapshotCreationPerVolumeRateExceeded",
+                "The maximum per volume CreateSnapshot request rate has been exceeded."
+                " Use an increasing or variable sleep interval between requests.",
+            )
+
+    def _check_unfinished(self, volume: Volume) -> None:
+        """Refuse another snapshot of a volume that has as many under way as it may have.
+
+        Those in `error` count, too (EC2 API Reference, "Error codes", ConcurrentSnapshotLimitExceeded), until they are
+        deleted.
+        """
+        most = self.world.quotas.limit(concurrent_snapshots(volume.volume_type))
+        if len(self._unfinished_by_volume.get(volume.id, ())) >= most:
+            raise refuse(
+                "ConcurrentSnapshotLimitExceeded",
+                f"The volume '{volume.id}' has {most} snapshots that are pending or in error; no more are allowed.",
+            )
+
+    def _check_room_for_snapshots(self, count: int) -> None:
+        limit = self.world.quotas.limit(SNAPSHOTS)
+        if len(self.snapshots) + count > limit:
+            owned = sum(each.owner_id == self.account_id for each in self.snapshots.values())
+            if owned + count > limit:
+                raise refuse("SnapshotLimitExceeded", f"Maximum allowed number of snapshots exceeded ({limit}).")
 
     def start_copy(
         self,
@@ -295,19 +335,6 @@ class SnapshotsBackend(VolumesBackend):
         if source.encrypted and source.kms_key_id:
             source.ec2_backend.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
         return snapshot
-
-    def check_unfinished(self, volume: Volume) -> None:
-        """Refuse another snapshot of a volume that has as many under way as it may have.
-
-        Amazon EBS quotas: 5 concurrent snapshots of a volume, 1 of an st1 or sc1 one. Those in `error` count, too (EC2
-        API Reference, "Error codes", ConcurrentSnapshotLimitExceeded), until they are deleted.
-        """
-        most = MAX_UNFINISHED_OF_THROUGHPUT_VOLUME if volume.volume_type in ("st1", "sc1") else MAX_UNFINISHED_OF_VOLUME
-        if len(self._unfinished_by_volume.get(volume.id, ())) >= most:
-            raise refuse(
-                "ConcurrentSnapshotLimitExceeded",
-                f"The volume '{volume.id}' has {most} snapshots that are pending or in error; no more are allowed.",
-            )
 
     def _keep_snapshot(self, snapshot: Snapshot, tags: Mapping[str, str] | None) -> None:
         self.snapshots[snapshot.id] = snapshot
@@ -494,10 +521,10 @@ class SnapshotsBackend(VolumesBackend):
             for volume in volumes
         }
         for volume in volumes:
-            self.check_unfinished(volume)
             check_tags(tags_by_volume[volume.id])
             if volume.status not in ("available", "in-use"):
                 raise refuse("IncorrectState", f"The volume '{volume.id}' is '{volume.status}'.")
+        self.check_snapshot_limits(volumes)
         snapshot_set, now = SnapshotSet(), self.now
         return [
             self.start_snapshot(
@@ -531,11 +558,13 @@ class SnapshotsBackend(VolumesBackend):
             )
         if minutes is not None and not (15 <= minutes <= 2880 and minutes % 15 == 0):
             raise refuse("InvalidParameterValue", "CompletionDurationMinutes is 15 to 2880 in steps of 15.")
-        if len(self._pending_copies) >= MAX_PENDING_COPIES:
+        limit = self.world.quotas.limit(SNAPSHOT_COPIES)
+        if len(self._pending_copies) >= limit:
             raise refuse(
                 "ResourceLimitExceeded",
-                "Too many snapshot copies in progress. The limit is 20 for this destination region.",
+                f"Too many snapshot copies in progress. The limit is {limit} for this destination region.",
             )
+        self._check_room_for_snapshots(1)
         return self.start_copy(
             source,
             description=description,
@@ -628,6 +657,7 @@ class SnapshotsResponse(VolumesResponse):
     def create_snapshot(self) -> ActionResult:
         tags = self.tag_specifications("snapshot")["snapshot"]
         volume = self.backend.get_volume(self._get_param("VolumeId"))
+        self.backend.check_snapshot_limits([volume])
         snapshot = self.backend.start_snapshot(volume, description=self._get_param("Description", ""), tags=tags)
         return Answer(snapshot.describe())
 

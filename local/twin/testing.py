@@ -36,7 +36,8 @@ def shared_session() -> boto3.Session:
 class Twin:
     """EC2 and moto's other services for the length of a `with` block; nothing is left afterwards.
 
-    The same seed gives the same ids, durations and event ids, so that two runs can be compared.
+    The same seed gives the same ids, durations and event ids, so that two runs can be compared. Quotas are kept to
+    always, EC2's request rates only with `has_request_rates`: most tests make an hour's calls at one instant.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Twin:
         account_id: str = DEFAULT_ACCOUNT_ID,
         seed: int = 0,
         durations: Durations | None = None,
+        has_request_rates: bool = False,
     ) -> None:
         self.account_id = account_id
         self.clock = ManualClock(now)
@@ -55,6 +57,7 @@ class Twin:
             random=Random(seed),  # noqa: S311 (reproducible, not secret)
             durations=durations or Durations(),
         )
+        self.world.request_rates.is_enforced = has_request_rates
         self._seed = seed
         self._clients: dict[tuple[str, str], Any] = {}
         self._stack = ExitStack()

@@ -12,6 +12,8 @@ from local.twin.calls import CallLog
 from local.twin.clock import Clock
 from local.twin.events import EventLog
 from local.twin.keys import Keys
+from local.twin.quotas import Quotas
+from local.twin.request_rates import RequestRates
 
 MIB = 1024 * 1024
 
@@ -45,6 +47,8 @@ class World:
     shells: dict[tuple[str, str], Any] = field(default_factory=dict)
     lag: timedelta = timedelta()
     snapshots_made: list[Any] = field(default_factory=list)
+    request_rates: RequestRates = field(default_factory=RequestRates)
+    quotas: Quotas = field(default_factory=Quotas)
     events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -128,9 +128,9 @@ def test_many_launch_templates_are_all_read(twin: Twin, usage: AwsUsage) -> None
 
 def test_locks_that_are_in_force_are_told_in_words(twin: Twin, usage: AwsUsage) -> None:
     ec2 = twin.client("ec2", REGION)
-    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+    volumes = [ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"] for _ in range(2)]
     twin.clock.advance(timedelta(minutes=5))
-    ids = [ec2.create_snapshot(VolumeId=volume)["SnapshotId"] for _ in range(2)]
+    ids = [ec2.create_snapshot(VolumeId=volume)["SnapshotId"] for volume in volumes]
     for snapshot, days in zip(ids, (1, 30), strict=True):
         ec2.lock_snapshot(SnapshotId=snapshot, LockMode="governance", LockDuration=days)
     assert set(usage.locked_snapshots()) == set(ids)

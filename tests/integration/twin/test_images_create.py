@@ -167,7 +167,7 @@ def test_a_running_instance_is_rebooted_unless_no_reboot_is_asked_for(twin: Twin
     launched = twin.backend(REGION).launch_of(instance_id)
     ec2.create_image(InstanceId=instance_id, Name="first", NoReboot=True)
     assert launched.rebooted_at == []
-    twin.clock.advance(timedelta(minutes=15))
+    twin.clock.advance(timedelta(minutes=15))  # one of its volumes is st1: one snapshot at a time
     ec2.create_image(InstanceId=instance_id, Name="second")
     assert launched.rebooted_at == [twin.clock.now()]
 
@@ -178,6 +178,7 @@ def test_a_reboot_brings_what_was_buffered_to_the_disk_and_no_reboot_leaves_it_o
     blank = twin.digest_of(volume_id)
     twin.write(volume_id, b"buffered", is_flushed=False)
     crash = ec2.create_image(InstanceId=instance_id, Name="crash consistent", NoReboot=True)["ImageId"]
+    twin.clock.advance(timedelta(seconds=15))
     clean = ec2.create_image(InstanceId=instance_id, Name="clean")["ImageId"]
     taken = {image: describe(ec2, image)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] for image in (crash, clean)}
     assert twin.digest_of(taken[crash]) == blank

@@ -32,8 +32,7 @@ def test_volumes_come_in_pages_that_may_be_short(cloud):
 
 def test_snapshots_come_in_pages(cloud, make_volume):
     ec2 = cloud.client("ec2", "us-east-1")
-    volume_ids = [make_volume(cloud) for _ in range(3)]
-    made = [ec2.create_snapshot(VolumeId=volume_ids[number % 3])["SnapshotId"] for number in range(12)]
+    made = [ec2.create_snapshot(VolumeId=make_volume(cloud))["SnapshotId"] for _ in range(12)]
     found = pages(ec2, "describe_snapshots", OwnerIds=["self"], PaginationConfig={"PageSize": 5})
     assert len(found) > 2
     assert [each["SnapshotId"] for page in found for each in page["Snapshots"]] == made
@@ -116,8 +115,7 @@ def test_a_token_of_nobody_is_refused(cloud, refused):
 
 def test_what_is_deleted_between_two_pages_hides_nothing_else(twin, make_volume):
     ec2 = twin.client("ec2", "us-east-1")
-    volume_ids = [make_volume(twin) for _ in range(3)]
-    made = [ec2.create_snapshot(VolumeId=volume_ids[number % 3])["SnapshotId"] for number in range(12)]
+    made = [ec2.create_snapshot(VolumeId=make_volume(twin))["SnapshotId"] for _ in range(12)]
     first = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5)
     ec2.delete_snapshot(SnapshotId=made[0])
     ec2.delete_snapshot(SnapshotId=made[6])

@@ -179,3 +179,11 @@ def test_a_rule_of_the_recycle_bin_can_have_been_there_for_long(server):
 )
 def test_a_control_request_that_makes_no_sense_is_told_so(server, method, path, body, status):
     assert server.ask(method, path, body)[0] == status
+
+
+def test_service_quotas_answers_beside_ec2(server):
+    client = server.client("service-quotas", "us-west-2")
+    quotas = {each["QuotaName"]: each["Value"] for each in client.list_service_quotas(ServiceCode="ebs")["Quotas"]}
+    assert quotas["Concurrent snapshot copies per destination Region"] == 20
+    with pytest.raises(client.exceptions.NoSuchResourceException):
+        client.list_service_quotas(ServiceCode="lambda")

@@ -60,6 +60,7 @@ def test_what_was_written_but_not_flushed_is_missing_unless_the_file_system_was_
     twin.write(volume_id, b"in memory only", is_flushed=False)
     crashed = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
     twin.freeze(volume_id)
+    twin.clock.advance(timedelta(seconds=15))
     frozen = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
     twin.write(volume_id, b"held back")
     assert twin.digest_of(frozen) == twin.digest_of(volume_id) != twin.digest_of(crashed)
