@@ -228,7 +228,7 @@ def _recovery() -> Schema:
 def _drill() -> Schema:
     return _mapping(
         DRILL_KEYS,
-        "How recovery is rehearsed; checked and not run by this version.",
+        "How recovery is rehearsed.",
         {
             "schedule": _schedule("When it is rehearsed, in the plan's time zone."),
             "group_by": _tag_reference("Instances with one value of this tag are recovered together."),

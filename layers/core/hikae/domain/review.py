@@ -104,12 +104,8 @@ def review_plan(plan: Plan) -> tuple[Finding, ...]:
     findings = list(_review_selection(plan.selection))
     for number, rule in enumerate(plan.rules):
         findings += _review_rule(plan, rule, f"rules[{number}]")
-    if plan.drill is not None:
-        if not _is_ever_due(plan.drill.schedule):
-            findings.append(_error("drill.schedule", _NEVER_DUE.format(plan.drill.schedule)))
-        findings.append(
-            _warning("drill", "is checked and not run by this version; rehearse the recovery by hand until it is")
-        )
+    if plan.drill is not None and not _is_ever_due(plan.drill.schedule):
+        findings.append(_error("drill.schedule", _NEVER_DUE.format(plan.drill.schedule)))
     return tuple(findings)
 
 
