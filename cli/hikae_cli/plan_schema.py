@@ -21,11 +21,14 @@ from hikae.domain.plan_grammar import (
     MAX_COUNT,
     MAX_INSTANCE_TYPES,
     MAX_PORT,
+    MAX_STATUS,
     MAX_TAG_KEY,
     MAX_TAG_VALUE,
+    MIN_STATUS,
     NAME,
     OBJECTIVE_KEYS,
     PLAN_KEYS,
+    PROBE_EXPECTATIONS,
     PROBES,
     PROFILES,
     PROTECTIONS,
@@ -252,7 +255,7 @@ def _drill() -> Schema:
 def _probe(kind: str) -> Schema:
     return {
         "type": "object",
-        "properties": {kind: _PROBES[kind]},
+        "properties": {kind: _PROBES[kind], **{key: _EXPECTED[key] for key in PROBE_EXPECTATIONS.get(kind, ())}},
         "required": [kind],
         "additionalProperties": False,
     }
@@ -312,6 +315,16 @@ def _tag_reference(description: str) -> Schema:
 
 
 _URL: Final[Schema] = {"type": "string", "pattern": _whole(URL.pattern)}
+_EXPECTED: Final[Mapping[str, Schema]] = {
+    "status": {
+        "description": "The HTTP status that it has to answer with; without, any of success.",
+        "type": "integer",
+        "minimum": MIN_STATUS,
+        "maximum": MAX_STATUS,
+    },
+    "body": {"description": "A regular expression that the body has to match.", "type": "string", "minLength": 1},
+    "output": {"description": "A regular expression that the output has to match.", "type": "string", "minLength": 1},
+}
 _PROBES: Final[Mapping[str, Schema]] = {
     "tcp": {"description": "A port that answers.", "type": "integer", "minimum": 1, "maximum": MAX_PORT},
     "http": {"description": "A path, or a port and a path, such as 8080/health.", **_URL},

@@ -22,8 +22,6 @@ from local.twin.world import current_world
 _PREFIX = "AmazonSSM."
 ACTIONS = frozenset(_PREFIX + name for name in ("SendCommand", "GetCommandInvocation", "ListCommands"))
 
-# How soon an agent reports after its instance runs is not documented; it is never at once.
-_REGISTRATION = timedelta(seconds=60)
 _DELIVERY = timedelta(seconds=5)
 _RUNS_FOR = timedelta(seconds=10)
 
@@ -120,7 +118,7 @@ def _send(shells: Shells, request: dict[str, Any], now: datetime, *, account_id:
     if request.get("DocumentName") != "AWS-RunShellScript":
         return _refuse("InvalidDocument", "The twin knows AWS-RunShellScript only.")
     [instance_id] = request["InstanceIds"]
-    if instance_id in shells.silent or shells.is_all_silent or not _is_managed(instance_id, now, account_id, region):
+    if instance_id in shells.silent or shells.is_all_silent or not _is_managed(instance_id, account_id, region):
         return _refuse("InvalidInstanceId", "Instances not in a valid state for account")
     lines = request["Parameters"]["commands"]
     command = Command(
@@ -135,13 +133,13 @@ def _send(shells: Shells, request: dict[str, Any], now: datetime, *, account_id:
     return _reply(200, {"Command": _describe(command, now)})
 
 
-def _is_managed(instance_id: str, now: datetime, account_id: str, region: str) -> bool:
+def _is_managed(instance_id: str, account_id: str, region: str) -> bool:
     backend: Any = ec2_backends[account_id][region]
     try:
-        since = backend.launch_of(instance_id).running_since
+        launch = backend.launch_of(instance_id)
     except EC2ClientError:
         return False
-    return since is not None and now >= since + _REGISTRATION
+    return launch.running_since is not None and launch.has_reported
 
 
 def _describe(command: Command, now: datetime) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
@@ -12,10 +11,6 @@ from moto.ec2.models.instances import Instance, Reservation
 from local.twin.errors import refuse
 from local.twin.matching import select
 from local.twin.snapshots import SnapshotsResponse
-
-# A status check needs a few minutes after a start; until then it is `initializing`
-# (EC2 User Guide, "Status checks for Amazon EC2 instances").
-_INITIALIZING = timedelta(minutes=2)
 
 
 def _devices(read: Callable[[str, Any], Any]) -> Callable[[Instance], Any]:
@@ -174,8 +169,7 @@ class InstancesResponse(SnapshotsResponse):
         instance = self.backend.get_instance(self._get_param("InstanceId"))
         launch = self.backend.launch_of(instance.id)
         result = {"InstanceId": instance.id, "Timestamp": self.backend.now}
-        since = launch.running_since
-        if launch.console and since is not None and self.backend.now >= since + _INITIALIZING:
+        if launch.console and launch.running_since is not None and launch.is_checked:
             result["Output"] = base64.b64encode(launch.console.encode()).decode()
         return ActionResult(result)
 
@@ -184,9 +178,8 @@ class InstancesResponse(SnapshotsResponse):
         if since is None:
             check: dict[str, Any] = {"Status": "not-applicable"}
         else:
-            is_initializing = self.backend.now < since + _INITIALIZING
-            is_impaired = self.backend.launch_of(instance.id).is_impaired
-            status = "initializing" if is_initializing else "impaired" if is_impaired else "ok"
+            launch = self.backend.launch_of(instance.id)
+            status = "initializing" if not launch.is_checked else "impaired" if launch.is_impaired else "ok"
             detail = {"initializing": "initializing", "impaired": "failed", "ok": "passed"}[status]
             check = {"Status": status, "Details": [{"Name": "reachability", "Status": detail}]}
         return {

@@ -28,6 +28,11 @@ _STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 
 _START = timedelta(seconds=25)
 _STOP = timedelta(seconds=30)
 _TERMINATION = timedelta(seconds=30)
+# A status check needs a few minutes after a start; until then it is `initializing`
+# (EC2 User Guide, "Status checks for Amazon EC2 instances").
+_INITIALIZING = timedelta(minutes=2)
+# How soon SSM's agent reports after its instance runs is not documented; it is never at once.
+_REGISTRATION = timedelta(seconds=60)
 # "An instance in the terminated state remains visible for a while and is then deleted", usually within an hour
 # (EC2 User Guide, "Terminate Amazon EC2 instances").
 _VISIBLE_AFTER_TERMINATION = timedelta(hours=1)
@@ -42,6 +47,8 @@ class Launch:
     instance_store_devices: list[Device]
     rebooted_at: list[datetime] = field(default_factory=list)
     running_since: datetime | None = None
+    is_checked: bool = False
+    has_reported: bool = False
     is_impaired: bool = False
     console: str = ""
     transition: Timer | None = None
@@ -221,8 +228,18 @@ class InstancesBackend(ImageCatalog):
             self._terminate(instance, reason="Client.InternalError", message="Client error on launch")
             return
         instance.start()
-        self._launches[instance.id].running_since = self.now
+        launch = self._launches[instance.id]
+        launch.running_since = self.now
+        launch.is_checked = launch.has_reported = False
+        since = launch.running_since
+        self.call_later(_INITIALIZING, lambda: self._note(launch, since, "is_checked"))
+        self.call_later(_REGISTRATION, lambda: self._note(launch, since, "has_reported"))
         self._enter(instance, "running")
+
+    def _note(self, launch: Launch, since: datetime, what: str) -> None:
+        """Something has come about, unless the instance was stopped since."""
+        if launch.running_since == since:
+            setattr(launch, what, True)
 
     # States
 

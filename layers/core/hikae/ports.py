@@ -22,6 +22,7 @@ from hikae.domain.model import (
 from hikae.domain.plan import Plan, Problem
 from hikae.domain.recovery import InstanceType, Made, Subnet
 from hikae.domain.recovery_settings import RecoverySettings
+from hikae.domain.runs import ProbeResult
 
 
 class PortError(Exception):
@@ -401,10 +402,10 @@ class Prober(Protocol):
     def command_result(self, instance: str, reference: str) -> tuple[str, str]:
         """A command's status in SSM's words (`InProgress`, `Success`, `Failed`, …) and its output."""
 
-    def connect(self, address: str, kind: str, value: str) -> tuple[bool, str]:
+    def connect(self, address: str, probe: ProbeResult) -> tuple[bool, str]:
         """Whether something answers as it should from inside the run's network, and what it said.
 
-        `kind` is `tcp`, `http` or `https`.
+        The probe is `tcp`, `http` or `https`.
         """
 
 

@@ -47,8 +47,8 @@ def everything() -> dict[str, Any]:
         "status-checks",
         {"tcp": 443},
         {"http": "8080/health"},
-        {"https": "/"},
-        {"ssm": "systemctl is-active app"},
+        {"https": "/", "status": 401, "body": "sign in"},
+        {"ssm": "systemctl is-active app", "output": "^active"},
         {"console": "login:$"},
     ]
     return {

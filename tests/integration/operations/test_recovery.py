@@ -471,6 +471,16 @@ def test_a_command_that_fails_fails_the_drill_with_what_it_said(group: Installat
     assert (probe["state"], probe["detail"]) == ("failed", "Failed: inactive")
 
 
+def test_a_commands_output_has_to_be_as_expected(group: Installation) -> None:
+    group.twin.shells(RECOVERY).script["uptime"] = Outcome(output="up 3 days\nload 0.1")
+    record = probed(group, "[{ssm: uptime, output: '^up'}, {ssm: uptime, output: down}]")
+    probes = record["members"][0]["probes"]
+    assert [(probe["state"], probe["detail"]) for probe in probes] == [
+        ("passed", "Success: load 0.1"),
+        ("failed", "Success: load 0.1; not as expected"),
+    ]
+
+
 def test_an_agent_that_never_reports_is_named_when_the_time_is_over(group: Installation) -> None:
     group.twin.shells(RECOVERY).is_all_silent = True
     [probe] = probed(group, "[{ssm: uptime}]")["members"][0]["probes"]

@@ -15,6 +15,7 @@ class _Pages(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response({"/health": 200, "/broken": 500, "/moved": 302}.get(self.path, 404))
         self.end_headers()
+        self.wfile.write(b"all is well\n")
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -33,8 +34,8 @@ def serving() -> Iterator[int]:
         server.server_close()
 
 
-def ask(kind: str, value: str) -> tuple[bool, str]:
-    answer = connect({"address": "127.0.0.1", "kind": kind, "value": value})
+def ask(kind: str, value: str, **expected: str) -> tuple[bool, str]:
+    answer = connect({"address": "127.0.0.1", "kind": kind, "value": value, **expected})
     return answer["ok"], answer["detail"]
 
 
@@ -61,6 +62,14 @@ def test_a_port_where_nobody_listens_is_not():
 def test_only_a_status_of_success_is_one(path: str, ok: bool, status: int):  # noqa: FBT001 - a table's column
     with serving() as port:
         assert ask("http", f"{port}/{path}") == (ok, f"status {status}")
+
+
+def test_the_status_and_the_body_that_are_expected():
+    with serving() as port:
+        assert ask("http", f"{port}/moved", status="302") == (True, "status 302")
+        assert ask("http", f"{port}/health", status="204") == (False, "status 200")
+        assert ask("http", f"{port}/health", expected="^all is .*$") == (True, "status 200")
+        assert ask("http", f"{port}/health", expected="ill") == (False, "status 200, body not as expected")
 
 
 def test_what_speaks_no_tls_is_no_https():

@@ -13,6 +13,7 @@ from hikae.domain.document import PlanError
 from hikae.domain.naming import RECOVERY_SETTINGS_KEY
 from hikae.domain.recovery import InstanceType, Made, Subnet
 from hikae.domain.recovery_settings import RecoverySettings, read_settings
+from hikae.domain.runs import ProbeResult
 from hikae.ports import NotFound, Refused
 
 if TYPE_CHECKING:
@@ -302,9 +303,10 @@ class AwsProber:
             return "Pending", ""  # it was sent a moment ago
         return answer["Status"], answer.get("StandardOutputContent", "") or answer.get("StandardErrorContent", "")
 
-    def connect(self, address: str, kind: str, value: str) -> tuple[bool, str]:
+    def connect(self, address: str, probe: ProbeResult) -> tuple[bool, str]:
         """See `ports.Prober`."""
-        payload = json.dumps({"address": address, "kind": kind, "value": value}).encode()
+        question = {key: getattr(probe, key) for key in ("kind", "value", "status", "expected")}
+        payload = json.dumps({"address": address, **question}).encode()
         with reading(self._function_name or "the probe function"):
             answer = self._functions().invoke(FunctionName=self._function_name, Payload=payload)
         said = answer["Payload"].read()

@@ -97,7 +97,13 @@ def _member(member: Member, run: Run, objective: Objective) -> dict[str, Any]:
         "launched_at": encode(member.launched_at),
         "running_at": encode(member.running_at),
         "probes": [
-            {"kind": each.kind, "value": each.value, "state": each.state.value, "detail": each.detail}
+            {
+                "kind": each.kind,
+                "value": each.value,
+                "expected": [part for part in (each.status, each.expected) if part],
+                "state": each.state.value,
+                "detail": each.detail,
+            }
             for each in member.probes
         ],
         "notes": list(member.notes),

@@ -28,6 +28,7 @@ from hikae.domain.plan_grammar import (
     NAME,
     OBJECTIVE_KEYS,
     PLAN_KEYS,
+    PROBE_EXPECTATIONS,
     PROBE_VALUES,
     PROBES,
     PROFILES,
@@ -123,10 +124,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One question that a drill asks of what it recovered: `kind` as in the plan, `value` what goes with it."""
+    """One question that a drill asks of what it recovered: `kind` as in the plan, `value` what goes with it.
+
+    `status` is the HTTP status that it has to answer with, empty for any of success; `expected` a regular expression
+    that the body or the command's output has to match.
+    """
 
     kind: str
     value: str = ""
+    status: str = ""
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -471,16 +478,20 @@ class _Reader:
     def _probe(self, value: Any, path: str) -> Probe | None:
         if value == "status-checks":
             return Probe(kind=value)
-        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in PROBES[1:]:
+        kinds = [key for key in value if key in PROBES[1:]] if isinstance(value, dict) else []
+        if len(kinds) != 1 or not set(value) <= {kinds[0], *PROBE_EXPECTATIONS.get(kinds[0], ())}:
             message = f"is {shown(value)}; status-checks, or one of {', '.join(PROBES[1:])}, such as {{tcp: 443}}"
             self.refuse(path, message)
             return None
-        ((kind, given),) = value.items()
-        try:
-            return Probe(kind=kind, value=PROBE_VALUES[kind](given))
-        except ValueError as error:
-            self.refuse(f"{path}.{kind}", str(error))
-            return None
+        [kind] = kinds
+        read: dict[str, str] = {}
+        for key, given in value.items():
+            try:
+                read[key] = {**PROBE_VALUES, **PROBE_EXPECTATIONS.get(kind, {})}[key](given)
+            except ValueError as error:
+                self.refuse(f"{path}.{key}", str(error))
+        expected = read.get("body", "") or read.get("output", "")
+        return Probe(kind=kind, value=read.get(kind, ""), status=read.get("status", ""), expected=expected)
 
     # --- pieces -------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ MIN_RETIRE_AFTER: Final = timedelta(days=1)
 MAX_COUNT: Final = 1_000_000
 """Of points that a rule keeps: one an hour for more than a hundred years. Who wants more wants all."""
 MAX_PORT: Final = 65_535
+MIN_STATUS: Final = 100
+MAX_STATUS: Final = 599
 MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
 """Letters of a tag: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html"""
@@ -216,6 +218,19 @@ def _pattern(value: Any) -> str:
         raise ValueError(f"{shown(value)} is not a regular expression: {error}") from error
     return value
 
+
+def _status(value: Any) -> str:
+    if type(value) is not int or not MIN_STATUS <= value <= MAX_STATUS:
+        raise ValueError(f"is {shown(value)}; an HTTP status from {MIN_STATUS} to {MAX_STATUS}, such as 204")
+    return str(value)
+
+
+PROBE_EXPECTATIONS: Final[Mapping[str, Mapping[str, Callable[[Any], str]]]] = {
+    "http": {"status": _status, "body": _pattern},
+    "https": {"status": _status, "body": _pattern},
+    "ssm": {"output": _pattern},
+}
+"""What may be said beside a probe: how its answer has to be."""
 
 PROBE_VALUES: Final[dict[str, Callable[[Any], str]]] = {
     "tcp": _port,

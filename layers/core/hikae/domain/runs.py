@@ -110,6 +110,8 @@ class ProbeResult:
 
     kind: str
     value: str = ""
+    status: str = ""
+    expected: str = ""
     state: ProbeState = ProbeState.PENDING
     detail: str = ""
     at: datetime | None = None

@@ -152,7 +152,8 @@ def _ordered(members: Mapping[str, Member], plan: Plan | None, run: Run, site: R
 def _probes(plan: Plan | None, run: Run) -> tuple[ProbeResult, ...]:
     """What the plan's drill asks; a restore has no function in its network, so it asks what EC2 and SSM can tell."""
     asked = [
-        ProbeResult(kind=each.kind, value=each.value) for each in (plan.drill.probes if plan and plan.drill else ())
+        ProbeResult(kind=each.kind, value=each.value, status=each.status, expected=each.expected)
+        for each in (plan.drill.probes if plan and plan.drill else ())
     ]
     if run.request.mode is Mode.RESTORE:
         asked = [each for each in asked if each.kind not in _FROM_INSIDE]

@@ -67,7 +67,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - whom, what, and where to write it
         "status-checks": lambda: _status(member, site),
         "console": lambda: _console(result.value, member, site),
     }
-    ask = asks.get(result.kind, lambda: site.prober.connect(member.private_ip, result.kind, result.value))
+    ask = asks.get(result.kind, lambda: site.prober.connect(member.private_ip, result))
     has_passed, detail = ask()
     return replace(result, state=ProbeState.PASSED if has_passed else ProbeState.PENDING, detail=detail, at=now)
 
@@ -97,6 +97,8 @@ def _command(  # noqa: PLR0913, PLR0917 - whom, what, and where to write it
     status, output = site.prober.command_result(member.instance, result.reference)
     if status in _COMMAND_RUNS:
         return replace(result, detail=status, at=now)
-    state = ProbeState.PASSED if status == "Success" else ProbeState.FAILED
+    is_expected = not result.expected or re.search(result.expected, output, re.MULTILINE) is not None
+    state = ProbeState.PASSED if status == "Success" and is_expected else ProbeState.FAILED
     shown = output.strip().splitlines()[-1][:200] if output.strip() else ""
-    return replace(result, state=state, detail=f"{status}: {shown}" if shown else status, at=now)
+    detail = f"{status}: {shown}" if shown else status
+    return replace(result, state=state, detail=detail if is_expected else f"{detail}; not as expected", at=now)
