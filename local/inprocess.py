@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from hikae.aws.clients import Clients
+from hikae.aws.pacing import Pacer
 from hikae.domain.jobs import read_job
 from hikae.domain.model import AccountId, Job, Place, Region, SiteRole
 from hikae.domain.naming import bucket_name
+from hikae.domain.pacing import COPYING, DELETING
 from hikae.domain.runs import Step
 from hikae.operations.copy_recovery_points import Copying
 from hikae.operations.prune_recovery_points import Pruned
@@ -26,6 +29,7 @@ from hikae.runtime import wiring
 from hikae.runtime.settings import Settings
 from local.state_machine import Player
 from local.twin.testing import Twin
+from local.twin.world import Durations
 
 ACCOUNT = AccountId("123456789012")
 PRIMARY = Region("us-east-1")
@@ -72,6 +76,9 @@ class Installation:
     lineage_percent: int = 75
     require_recycle_bin: bool = False
     snapshot_copy_limit: int = 20
+    image_copy_limit: int = 50
+    has_request_rates: bool = False
+    durations: Durations | None = None
     name: str = "main"
     twin: Twin = field(init=False)
     key_arn: str = field(init=False, default="")
@@ -79,12 +86,16 @@ class Installation:
     recovery: Settings = field(init=False)
     drill_vpc: dict[str, str] = field(init=False)
     restore_vpc: dict[str, str] = field(init=False)
+    _clients: dict[tuple[str, frozenset[str]], Clients] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
         """Start the twin and make what the two stacks would make."""
         wiring.clients_for.cache_clear()
-        self.twin = Twin(now=self.now, account_id=ACCOUNT)
+        self.twin = Twin(
+            now=self.now, account_id=ACCOUNT, durations=self.durations, has_request_rates=self.has_request_rates
+        )
         self.twin.__enter__()
+        self._clients.clear()
         self._make_site(PRIMARY, SiteRole.PRIMARY)
         self.recovery = self.add_recovery_site(RECOVERY, **self._make_recovery())
         self.key_arn = self.recovery.copy_key_arn
@@ -95,6 +106,23 @@ class Installation:
         }
         self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | queues)
         return self
+
+    def _clients_of(self, settings: Settings, actions: frozenset[str]) -> Clients:
+        """Those of a site's one function that sends `actions`."""
+        key = (settings.bucket, actions)
+        if key not in self._clients:
+            self._clients[key] = self.clients(settings, actions)
+        return self._clients[key]
+
+    def clients(self, settings: Settings, actions: frozenset[str]) -> Clients:
+        """The clients of one process that waits for its tokens by the twin's clock; no time passes in the tests."""
+        clock = self.twin.clock
+        pacer = Pacer(
+            wiring.share_of(settings, actions),
+            clock=lambda: clock.now().timestamp(),
+            sleep=lambda seconds: clock.advance(timedelta(seconds=seconds)),
+        )
+        return Clients(region=settings.place.region, pacer=pacer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,6 +158,7 @@ class Installation:
             "HIKAE_COPY_KEY_ARN": self.key_arn,
             "HIKAE_PRIMARIES": f"{ACCOUNT}/{PRIMARY}",
             "HIKAE_SNAPSHOT_COPY_LIMIT": str(self.snapshot_copy_limit),
+            "HIKAE_IMAGE_COPY_LIMIT": str(self.image_copy_limit),
         }
 
     # --- what its user does -------------------------------------------------------------------------------------------
@@ -199,7 +228,9 @@ class Installation:
 
     def carry_out(self, job: Job, now: datetime | None = None) -> Outcome:
         """One run of snapshot_volumes or build_images over one job."""
-        return wiring.protector(self.primary, now=now or self.twin.clock.now())(job)
+        now = now or self.twin.clock.now()
+        clients = self._clients_of(self.primary, wiring.PROTECTING)
+        return wiring.protector(self.primary, now=now, clients=clients)(job)
 
     def back_up(self) -> list[Outcome]:
         """A tick and all of its jobs; the points are complete when this returns."""
@@ -210,7 +241,8 @@ class Installation:
 
     def copy(self, site: Settings | None = None) -> Copying:
         """One run of copy_recovery_points."""
-        return wiring.broker(site or self.recovery, now=self.twin.clock.now())
+        site = site or self.recovery
+        return wiring.broker(site, now=self.twin.clock.now(), clients=self._clients_of(site, COPYING))
 
     def copy_all(self, site: Settings | None = None) -> list[Copying]:
         """The broker, woken until nothing is wanted and nothing is in flight."""
@@ -232,8 +264,13 @@ class Installation:
         lineage_percent: int | None = None,
     ) -> Pruned:
         """One run of prune_recovery_points."""
+        settings = self._settings(site)
         return wiring.pruner(
-            self._settings(site), now=now or self.twin.clock.now(), dry_run=dry_run, lineage_percent=lineage_percent
+            settings,
+            now=now or self.twin.clock.now(),
+            dry_run=dry_run,
+            lineage_percent=lineage_percent,
+            clients=self._clients_of(settings, DELETING),
         )
 
     # --- recovery -----------------------------------------------------------------------------------------------------

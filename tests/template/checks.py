@@ -67,6 +67,8 @@ def passed_roles(site: Site) -> Iterator[str]:
 
 UNSCOPED = {
     "rbin:ListRules",
+    "servicequotas:ListAWSDefaultServiceQuotas",
+    "servicequotas:ListServiceQuotas",
     "ssm:GetCommandInvocation",
     "ssm:ListCommands",
     "ssm:UpdateInstanceInformation",
@@ -77,6 +79,7 @@ UNSCOPED = {
 }
 """Reading actions, and those of an agent about itself, that take no resource:
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsrecyclebin.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html
 https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-instance-permissions.html
 """
 

@@ -53,16 +53,22 @@ EVERYWHERE = {
 }
 OWN = {
     "ScheduleBackups": {"HIKAE_SNAPSHOT_QUEUE_URL", "HIKAE_IMAGE_QUEUE_URL"},
-    "SnapshotVolumes": set(),
-    "BuildImages": set(),
+    "SnapshotVolumes": {"HIKAE_REQUEST_RATE_PERCENT", "HIKAE_WORKERS"},
+    "BuildImages": {"HIKAE_REQUEST_RATE_PERCENT", "HIKAE_WORKERS"},
     "CopyRecoveryPoints": {
         "HIKAE_COPY_KEY_ARN",
         "HIKAE_PRIMARIES",
         "HIKAE_SOURCE_ROLE_ARNS",
         "HIKAE_SNAPSHOT_COPY_LIMIT",
         "HIKAE_IMAGE_COPY_LIMIT",
+        "HIKAE_REQUEST_RATE_PERCENT",
     },
-    "PruneRecoveryPoints": {"HIKAE_DELETION_CAP", "HIKAE_LINEAGE_DELETION_PERCENT", "HIKAE_REQUIRE_RECYCLE_BIN"},
+    "PruneRecoveryPoints": {
+        "HIKAE_DELETION_CAP",
+        "HIKAE_LINEAGE_DELETION_PERCENT",
+        "HIKAE_REQUEST_RATE_PERCENT",
+        "HIKAE_REQUIRE_RECYCLE_BIN",
+    },
     "Recover": {
         "HIKAE_COPY_KEY_ARN",
         "HIKAE_DRILL_VPC",

@@ -215,6 +215,19 @@ class Copier(Protocol):
         """A copy of the image and its snapshots; calls with the same token make one."""
 
 
+class CopyQuotas(Protocol):
+    """How many copies the account may have in flight into one Region, as AWS tells.
+
+    Every method returns None where AWS lists no such quota, and raises Unreachable where it cannot be asked.
+    """
+
+    def snapshot_copies(self) -> int | None:
+        """Of snapshots."""
+
+    def image_copies(self) -> int | None:
+        """Of images."""
+
+
 class Remover(Protocol):
     """Deletes snapshots and images. What is gone already is deleted.
 

@@ -46,6 +46,7 @@ def test_a_point_that_failed_gets_its_job_again_as_the_next_attempt(installation
     installation.carry_out(job)
     for snapshot in installation.snapshots():
         installation.twin.backend(PRIMARY).fail_snapshot(snapshot["SnapshotId"])
+    installation.advance(seconds=15)
     assert installation.tick().jobs_sent == 1
     [again] = installation.jobs()
     assert installation.carry_out(again).status == "created"

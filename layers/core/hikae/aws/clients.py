@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from hikae.aws.errors import reading
+from hikae.aws.pacing import Pacer
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -21,23 +22,26 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_rbin import RecycleBinClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_service_quotas import ServiceQuotasClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
 
 READING = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
-CREATING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
+CREATING = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
 
 
 class Clients:
     """The clients of one session, made when first asked for and kept.
 
     `role_arn` is assumed for every call where it is given: that is how another account is read. Its credentials are
-    not renewed; making a client raises Unreachable where the role cannot be assumed.
+    not renewed; making a client raises Unreachable where the role cannot be assumed. EC2 is called no faster than
+    `pacer` lets it, in the session's own Region.
     """
 
-    def __init__(self, *, region: str, role_arn: str | None = None) -> None:
+    def __init__(self, *, region: str, role_arn: str | None = None, pacer: Pacer | None = None) -> None:
         self.region = region
+        self.pacer = pacer or Pacer()
         self._role_arn = role_arn
         self._made: dict[tuple[str, str, bool], Any] = {}
         self._session: boto3.Session | None = None
@@ -102,11 +106,19 @@ class Clients:
         client: ElasticLoadBalancingv2Client = self._client("elbv2", self.region)
         return client
 
+    def service_quotas(self) -> "ServiceQuotasClient":
+        """Service Quotas in the site's own Region."""
+        client: ServiceQuotasClient = self._client("service-quotas", self.region)
+        return client
+
     def _client(self, service: str, region: str, *, is_creating: bool = False) -> Any:
         key = (service, region, is_creating)
         if key not in self._made:
             config = CREATING if is_creating else READING
-            self._made[key] = self._get_session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+            client = self._get_session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+            if service == "ec2" and region == self.region:
+                self.pacer.watch(client)
+            self._made[key] = client
         return self._made[key]
 
     def _get_session(self) -> boto3.Session:

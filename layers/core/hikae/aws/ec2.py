@@ -1,7 +1,8 @@
 """EC2 behind the ports: what it holds, what runs in it, and the calls that create, copy and delete."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,11 @@ class Ec2Fleet:
 
 
 class Ec2Sources:
-    """Looks at one resource right before it is backed up."""
+    """Looks at one resource right before it is backed up.
+
+    It asks by filter, not by id: ids are no filter to EC2, and such calls have half the request rate. What is not there
+    is then no error but an empty answer. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+    """
 
     def __init__(self, client: "EC2Client") -> None:
         self._client = client
@@ -162,7 +167,10 @@ class Ec2Sources:
 
     def _volume(self, volume_id: ResourceId) -> Source:
         with reading(volume_id):
-            volume: Mapping[str, Any] = self._client.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
+            found = self._client.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume_id]}])["Volumes"]
+        if not found:
+            raise NotFound(f"there is no volume {volume_id}", resource=volume_id)
+        volume: Mapping[str, Any] = found[0]
         if volume["State"] != "available":
             raise Refused(f"the volume is {volume['State']}, not detached; it is protected with its instance")
         return Source(
@@ -174,7 +182,11 @@ class Ec2Sources:
 
     def _instance(self, instance_id: ResourceId) -> Source:
         with reading(instance_id):
-            reservations = self._client.describe_instances(InstanceIds=[instance_id])["Reservations"]
+            reservations = self._client.describe_instances(Filters=[{"Name": "instance-id", "Values": [instance_id]}])[
+                "Reservations"
+            ]
+        if not reservations:
+            raise NotFound(f"there is no instance {instance_id}", resource=instance_id)
         instance: Mapping[str, Any] = reservations[0]["Instances"][0]
         if instance["State"]["Name"] in _GONE:
             raise NotFound(f"the instance is {instance['State']['Name']}")
@@ -183,7 +195,9 @@ class Ec2Sources:
         if not volume_ids:
             raise Refused("the instance has no EBS volume")
         with reading(instance_id):
-            volumes: Sequence[Mapping[str, Any]] = self._client.describe_volumes(VolumeIds=list(volume_ids))["Volumes"]
+            volumes: Sequence[Mapping[str, Any]] = self._client.describe_volumes(
+                Filters=[{"Name": "volume-id", "Values": list(volume_ids)}]
+            )["Volumes"]
             user_data = self._client.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
         by_id = {volume["VolumeId"]: volume for volume in volumes}
         return Source(
@@ -307,8 +321,9 @@ _IMAGE_FIELDS = (
 class Ec2Creator:
     """Starts snapshots and images; `client` must not retry by itself."""
 
-    def __init__(self, client: "EC2Client") -> None:
+    def __init__(self, client: "EC2Client", *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
+        self._sleep = sleep
 
     def create_snapshots(
         self, instance: ResourceId, tags: Mapping[str, str], description: str, *, leave_out: Sequence[SourceVolume]
@@ -326,6 +341,7 @@ class Ec2Creator:
                 TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
             ),
             resource=instance,
+            sleep=self._sleep,
         )
         return [SnapshotId(snapshot["SnapshotId"]) for snapshot in answer["Snapshots"]]
 
@@ -338,6 +354,7 @@ class Ec2Creator:
                 TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
             ),
             resource=volume,
+            sleep=self._sleep,
         )
         return SnapshotId(answer["SnapshotId"])
 
@@ -366,6 +383,7 @@ class Ec2Creator:
                 TagSpecifications=_tag_specifications(tags, "image", "snapshot"),  # type: ignore[arg-type]
             ),
             resource=instance,
+            sleep=self._sleep,
         )
         return ImageId(answer["ImageId"])
 
@@ -373,9 +391,10 @@ class Ec2Creator:
 class Ec2Copier:
     """Starts copies in its own Region, encrypted with `key_arn`; `client` must not retry by itself."""
 
-    def __init__(self, client: "EC2Client", *, key_arn: str) -> None:
+    def __init__(self, client: "EC2Client", *, key_arn: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
         self._key_arn = key_arn
+        self._sleep = sleep
 
     def copy_snapshot(
         self, snapshot: SnapshotId, source: Place, tags: Mapping[str, str], description: str
@@ -391,6 +410,7 @@ class Ec2Copier:
                 TagSpecifications=_tag_specifications(tags, "snapshot"),  # type: ignore[arg-type]
             ),
             resource=snapshot,
+            sleep=self._sleep,
         )
         return SnapshotId(answer["SnapshotId"])
 
@@ -410,6 +430,7 @@ class Ec2Copier:
                 TagSpecifications=_tag_specifications(tags, "image", "snapshot"),  # type: ignore[arg-type]
             ),
             resource=image,
+            sleep=self._sleep,
         )
         return ImageId(answer["ImageId"])
 
@@ -417,13 +438,14 @@ class Ec2Copier:
 class Ec2Remover:
     """Deletes snapshots and images."""
 
-    def __init__(self, client: "EC2Client") -> None:
+    def __init__(self, client: "EC2Client", *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
+        self._sleep = sleep
 
     def delete_snapshot(self, snapshot: SnapshotId) -> None:
         """See `ports.Remover`."""
         try:
-            send(lambda: self._client.delete_snapshot(SnapshotId=snapshot), resource=snapshot)
+            send(lambda: self._client.delete_snapshot(SnapshotId=snapshot), resource=snapshot, sleep=self._sleep)
         except NotFound:
             return
 
@@ -431,7 +453,9 @@ class Ec2Remover:
         """See `ports.Remover`. EC2 skips a snapshot that another image uses, too."""
         try:
             answer = send(
-                lambda: self._client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True), resource=image
+                lambda: self._client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True),
+                resource=image,
+                sleep=self._sleep,
             )
         except NotFound:
             return {}

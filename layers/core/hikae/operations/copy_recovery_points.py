@@ -7,6 +7,7 @@ RPO at risk first, never more at a time than the limit allows, counting everybod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from hikae.domain import naming
 from hikae.domain.guards import STANDARD_TIER
@@ -28,6 +29,7 @@ from hikae.ports import (
     Ambiguous,
     BrokenPlan,
     Copier,
+    CopyQuotas,
     Documents,
     Holdings,
     LimitReached,
@@ -53,10 +55,25 @@ class SourceSite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyLimits:
-    """The most copies that may be in flight in the account and Region, whoever started them."""
+    """The most copies that the site wants in flight in its account and Region, whoever started them."""
 
     snapshots: int
     images: int
+
+
+DEFAULT_SNAPSHOT_COPIES: Final = 20
+"""EC2's quota where it cannot be read: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html"""
+DEFAULT_IMAGE_COPIES: Final = 300
+"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/how-ami-copy-works.html"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitInForce:
+    """How many copies of one kind may be in flight in this run, with what says so and why that could not be asked."""
+
+    value: int
+    reason: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +86,7 @@ class Copying:
     broken_plans: tuple[BrokenPlan, ...]
     in_flight: int
     wanted: int
+    limits: Mapping[str, LimitInForce] = field(default_factory=dict)
 
 
 def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
@@ -81,10 +99,13 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     copier: Copier,
     recent: RecentCopies,
     limits: CopyLimits,
+    quotas: CopyQuotas,
     now: datetime,
     observe: Callable[[Outcome], None] = lambda _: None,
 ) -> Copying:
     """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other.
+
+    `limits` bound what EC2's `quotas` allow; a quota is only asked for where a copy of its kind is to be started.
 
     `observe` hears of every outcome when it comes about, so that a run which is cut short has said what it did.
     """
@@ -120,6 +141,7 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         copier=copier,
         recent=recent,
         limits=limits,
+        quotas=quotas,
         copies=copies,
         unclear=here.unclear,
         manifest_keys=manifests,
@@ -135,6 +157,7 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         broken_plans=loaded.broken,
         in_flight=broker.in_flight,
         wanted=len(decided.wanted),
+        limits=broker.in_force,
     )
 
 
@@ -208,6 +231,7 @@ class _Broker:
     copier: Copier
     recent: RecentCopies
     limits: CopyLimits
+    quotas: CopyQuotas
     copies: Sequence[RecoveryPoint]
     unclear: Sequence[Unclear]
     manifest_keys: Collection[str]
@@ -219,6 +243,8 @@ class _Broker:
     _recent: set[str] = field(default_factory=set)
     _snapshots_in_flight: int = 0
     _images_in_flight: int = 0
+    _closed: set[str] = field(default_factory=set)
+    in_force: dict[str, LimitInForce] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._unclear_of = {unclear.copy_of: unclear for unclear in self.unclear if unclear.copy_of}
@@ -324,6 +350,9 @@ class _Broker:
             created = self._call(member, tags, point.tags.identity.place)
         except (Throttled, LimitReached) as error:
             self.recent.forget(name)
+            if isinstance(error, LimitReached):
+                # There are copies that nobody sees yet. The others would only be refused, too.
+                self._closed.add(_kind_of(member))
             return _outcome(member, point, Status.LATER, str(error))
         except Refused as error:
             self.recent.forget(name)
@@ -348,15 +377,44 @@ class _Broker:
         return self.copier.copy_snapshot(member.id, source, written, description)
 
     def _is_full(self, member: Snapshot | Image) -> bool:
-        if isinstance(member, Image):
-            return self._images_in_flight >= self.limits.images
-        return self._snapshots_in_flight >= self.limits.snapshots
+        kind = _kind_of(member)
+        in_flight = self._images_in_flight if kind == _IMAGES else self._snapshots_in_flight
+        return kind in self._closed or in_flight >= self._limit(kind).value
+
+    def _limit(self, kind: str) -> LimitInForce:
+        """What is in force for this run: EC2's quota, but no more than the site's own limit."""
+        if kind not in self.in_force:
+            if kind == _IMAGES:
+                self.in_force[kind] = _limit(self.limits.images, self.quotas.image_copies, DEFAULT_IMAGE_COPIES)
+            else:
+                self.in_force[kind] = _limit(
+                    self.limits.snapshots, self.quotas.snapshot_copies, DEFAULT_SNAPSHOT_COPIES
+                )
+        return self.in_force[kind]
 
     def _count(self, member: Snapshot | Image) -> None:
         if isinstance(member, Image):
             self._images_in_flight += 1
         else:
             self._snapshots_in_flight += 1
+
+
+_SNAPSHOTS, _IMAGES = "snapshots", "images"
+
+
+def _kind_of(member: Snapshot | Image) -> str:
+    return _IMAGES if isinstance(member, Image) else _SNAPSHOTS
+
+
+def _limit(bound: int, ask: Callable[[], int | None], default: int) -> LimitInForce:
+    try:
+        quota = ask()
+    except PortError as error:
+        problem = f"EC2's quota cannot be read, its default of {default} is taken for it: {error}"
+        return LimitInForce(value=min(bound, default), reason=f"at most EC2's default of {default}", problem=problem)
+    if quota is None:
+        return LimitInForce(value=min(bound, default), reason=f"EC2 lists no quota, its documented limit is {default}")
+    return LimitInForce(value=min(bound, quota), reason=f"EC2's quota is {quota}, this site's own limit {bound}")
 
 
 def _tags_of(member: Snapshot | Image, point: RecoveryPoint) -> PointTags:

@@ -35,6 +35,7 @@ UNREADABLE_PLANS = "UnreadablePlans"
 UNPROTECTABLE_RESOURCES = "UnprotectableResources"
 CAPPED_DELETIONS = "CappedDeletions"
 HELD_BACK_DELETIONS = "HeldBackDeletions"
+UNREADABLE_QUOTAS = "UnreadableQuotas"
 BREACHED_OBJECTIVES = "BreachedObjectives"
 UNCOVERED_RESOURCES = "UncoveredResources"
 INVENTORY_PROBLEMS = "InventoryProblems"
@@ -141,15 +142,20 @@ def report_copying(copying: "Copying") -> dict[str, Any]:
             "CopiesInFlight": copying.in_flight,
             "CopiesWanted": copying.wanted,
             "UnclearResources": len(copying.unclear),
+            UNREADABLE_QUOTAS: sum(bool(limit.problem) for limit in copying.limits.values()),
             SUCCEEDED_RUNS: 1,
         }
     )
     _emit_outcomes(copying.outcomes)
+    for kind, limit in copying.limits.items():
+        if limit.problem:
+            get_logger().warning("quota cannot be read", copies=kind, limit=limit.value, reason=limit.problem)
     summary = {
         "wanted": copying.wanted,
         "in_flight": copying.in_flight,
         "started": sum(outcome.status is Status.CREATED for outcome in copying.outcomes),
         "later": sum(outcome.status is Status.LATER for outcome in copying.outcomes),
+        "limits": {kind: f"{limit.value}: {limit.problem or limit.reason}" for kind, limit in copying.limits.items()},
         "failed": {outcome.resource: outcome.reason for outcome in copying.outcomes if outcome.is_failure},
         "broken_plans": [str(broken) for broken in copying.broken_plans],
     }

@@ -30,6 +30,8 @@ class Settings:
     source_role_arns: Mapping[AccountId, str]
     snapshot_copy_limit: int = 20
     image_copy_limit: int = 50
+    request_rate_percent: int = 98
+    workers: int = 1
     deletion_cap: int = 2000
     lineage_deletion_percent: int = 75
     require_recycle_bin: bool = False
@@ -64,6 +66,8 @@ class Settings:
             source_role_arns=reader.read("HIKAE_SOURCE_ROLE_ARNS", _roles, {}, default=""),
             snapshot_copy_limit=reader.read("HIKAE_SNAPSHOT_COPY_LIMIT", _count, 20, default="20"),
             image_copy_limit=reader.read("HIKAE_IMAGE_COPY_LIMIT", _count, 50, default="50"),
+            request_rate_percent=reader.read("HIKAE_REQUEST_RATE_PERCENT", _positive, 98, default="98"),
+            workers=reader.read("HIKAE_WORKERS", _positive, 1, default="1"),
             deletion_cap=reader.read("HIKAE_DELETION_CAP", _count, 2000, default="2000"),
             lineage_deletion_percent=reader.read("HIKAE_LINEAGE_DELETION_PERCENT", _percent, 75, default="75"),
             require_recycle_bin=reader.read("HIKAE_REQUIRE_RECYCLE_BIN", _flag, fallback=False, default="false"),
@@ -130,6 +134,13 @@ def _count(value: str) -> int:
     number = int(value)
     if number < 0:
         raise ValueError("it must not be negative")
+    return number
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("it must be at least 1")
     return number
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from hikae.domain.model import Job, Kind, Place, Region, SiteRole
 from hikae.domain.naming import bucket_name
+from hikae.domain.pacing import COPYING, CREATING, DELETING, LOOKING, Share
 from hikae.ports import Outcome
 from hikae.runtime.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from hikae.aws.clients import Clients
     from hikae.aws.ec2 import Ec2Holdings
+    from hikae.aws.quotas import ServiceQuotas
     from hikae.aws.usage import AwsUsage
     from hikae.operations.copy_recovery_points import Copying, SourceSite
     from hikae.operations.prune_recovery_points import Pruned, Survey
@@ -32,11 +34,21 @@ def load_settings() -> Settings:
 
 
 @lru_cache(maxsize=8)
-def clients_for(region: Region) -> "Clients":
-    """The boto3 clients of this process for one Region."""
+def clients_for(region: Region, share: Share | None = None) -> "Clients":
+    """The boto3 clients of this process for one Region; with a `share`, it keeps to that of EC2's request rates."""
     from hikae.aws.clients import Clients  # noqa: PLC0415 - boto3 is the most expensive import there is
+    from hikae.aws.pacing import Pacer  # noqa: PLC0415
 
-    return Clients(region=region)
+    return Clients(region=region, pacer=Pacer(share))
+
+
+def share_of(settings: Settings, actions: frozenset[str]) -> Share:
+    """What this process may take of EC2's request rates for `actions`, beside the other workers of its function."""
+    return Share(actions=actions, workers=settings.workers, percent=settings.request_rate_percent)
+
+
+PROTECTING = CREATING | LOOKING
+"""The actions that are paced where jobs are carried out."""
 
 
 def tick(settings: Settings, *, now: datetime) -> "Tick":
@@ -62,13 +74,13 @@ def tick(settings: Settings, *, now: datetime) -> "Tick":
     )
 
 
-def protector(settings: Settings, *, now: datetime) -> Callable[[Job], Outcome]:
-    """What carries out one job of this site, whatever its kind."""
+def protector(settings: Settings, *, now: datetime, clients: "Clients | None" = None) -> Callable[[Job], Outcome]:
+    """What carries out one job of this site, whatever its kind; with `clients` in place of the process's own."""
     from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Creator, Ec2Holdings, Ec2Sources  # noqa: PLC0415
     from hikae.operations.protect import build_image, snapshot_volumes  # noqa: PLC0415
 
-    clients = clients_for(settings.place.region)
+    clients = clients or clients_for(settings.place.region, share_of(settings, PROTECTING))
 
     def protect(job: Job) -> Outcome:
         operation = build_image if job.kind is Kind.IMAGE else snapshot_volumes
@@ -76,7 +88,7 @@ def protector(settings: Settings, *, now: datetime) -> Callable[[Job], Outcome]:
             job,
             holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
             sources=Ec2Sources(clients.reading_ec2()),
-            creator=Ec2Creator(clients.creating_ec2()),
+            creator=Ec2Creator(clients.creating_ec2(), sleep=clients.pacer.sleep),
             manifests=S3Documents(clients.s3(), bucket=settings.bucket),
             now=now,
         )
@@ -84,8 +96,17 @@ def protector(settings: Settings, *, now: datetime) -> Callable[[Job], Outcome]:
     return protect
 
 
-def broker(settings: Settings, *, now: datetime, observe: Callable[[Outcome], None] = lambda _: None) -> "Copying":
-    """Run copy_recovery_points for this site; `observe` hears of each outcome at once."""
+def broker(
+    settings: Settings,
+    *,
+    now: datetime,
+    observe: Callable[[Outcome], None] = lambda _: None,
+    clients: "Clients | None" = None,
+) -> "Copying":
+    """Run copy_recovery_points for this site; `observe` hears of each outcome at once.
+
+    `clients` take the place of the process's own.
+    """
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Copier, Ec2Holdings  # noqa: PLC0415
     from hikae.aws.ledger import DynamoRecentCopies  # noqa: PLC0415
@@ -93,19 +114,28 @@ def broker(settings: Settings, *, now: datetime, observe: Callable[[Outcome], No
 
     if not settings.copy_key_arn:
         raise SettingsError("HIKAE_COPY_KEY_ARN is not set: a copy without the recovery site's key is no copy")
-    clients = clients_for(settings.place.region)
+    clients = clients or clients_for(settings.place.region, share_of(settings, COPYING))
     return copy_recovery_points(
         installation=settings.installation,
         plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
         primaries={primary: partial(_source_site, settings, primary) for primary in settings.primaries},
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
-        copier=Ec2Copier(clients.creating_ec2(), key_arn=settings.copy_key_arn),
+        copier=Ec2Copier(clients.creating_ec2(), key_arn=settings.copy_key_arn, sleep=clients.pacer.sleep),
         recent=DynamoRecentCopies(clients.dynamodb(), table=settings.table),
         limits=CopyLimits(snapshots=settings.snapshot_copy_limit, images=settings.image_copy_limit),
+        quotas=_quotas_of(clients),
         now=now,
         observe=observe,
     )
+
+
+@lru_cache(maxsize=4)
+def _quotas_of(clients: "Clients") -> "ServiceQuotas":
+    """The quotas of these clients' account and Region: what was asked a moment ago still holds in the next run."""
+    from hikae.aws.quotas import ServiceQuotas  # noqa: PLC0415 - as above
+
+    return ServiceQuotas(clients.service_quotas())
 
 
 def _source_site(settings: Settings, primary: Place) -> "SourceSite":
@@ -124,24 +154,25 @@ def _source_site(settings: Settings, primary: Place) -> "SourceSite":
     )
 
 
-def pruner(
+def pruner(  # noqa: PLR0913 - the ways in which a run may differ
     settings: Settings,
     *,
     now: datetime,
     dry_run: bool = False,
     lineage_percent: int | None = None,
     observe: Callable[[Outcome], None] = lambda _: None,
+    clients: "Clients | None" = None,
 ) -> "Pruned":
     """Run prune_recovery_points for this site; `lineage_percent` takes the place of the setting in this one run.
 
-    `observe` hears of each outcome at once.
+    `observe` hears of each outcome at once. `clients` take the place of the process's own.
     """
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings, Ec2Remover  # noqa: PLC0415
     from hikae.domain.pruning import DeletionLimits  # noqa: PLC0415
     from hikae.operations.prune_recovery_points import prune_recovery_points  # noqa: PLC0415
 
-    clients = clients_for(settings.place.region)
+    clients = clients or clients_for(settings.place.region, share_of(settings, DELETING))
     percent = settings.lineage_deletion_percent if lineage_percent is None else lineage_percent
     return prune_recovery_points(
         installation=settings.installation,
@@ -149,10 +180,10 @@ def pruner(
         plans=S3PlanStore(clients.s3(), bucket=settings.bucket),
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
-        usage=_usage(settings),
+        usage=_usage(settings, clients),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
-        remover=Ec2Remover(clients.reading_ec2()),
-        destinations=partial(_destination, settings),
+        remover=Ec2Remover(clients.reading_ec2(), sleep=clients.pacer.sleep),
+        destinations=partial(_destination, settings, clients),
         limits=DeletionLimits(per_run=settings.deletion_cap, lineage_percent=percent),
         require_recycle_bin=settings.require_recycle_bin,
         now=now,
@@ -176,28 +207,27 @@ def surveyor(
         plans=plans(S3PlanStore(clients.s3(), bucket=settings.bucket)),
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
-        usage=_usage(settings),
+        usage=_usage(settings, clients),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
-        destinations=partial(_destination, settings),
+        destinations=partial(_destination, settings, clients),
         now=now,
         require_recycle_bin=settings.require_recycle_bin,
     )
 
 
-def _usage(settings: Settings) -> "AwsUsage":
+def _usage(settings: Settings, clients: "Clients") -> "AwsUsage":
     from hikae.aws.usage import AwsUsage  # noqa: PLC0415 - as above
 
-    clients = clients_for(settings.place.region)
     return AwsUsage(
         place=settings.place, ec2=clients.reading_ec2(), autoscaling=clients.autoscaling(), rbin=clients.rbin()
     )
 
 
-def _destination(settings: Settings, region: Region) -> "Ec2Holdings":
+def _destination(settings: Settings, clients: "Clients", region: Region) -> "Ec2Holdings":
     from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415 - as above
 
     there = Place(account=settings.place.account, region=region)
-    return Ec2Holdings(clients_for(settings.place.region).reading_ec2(region), place=there)
+    return Ec2Holdings(clients.reading_ec2(region), place=there)
 
 
 def recovery_site(settings: Settings) -> "RecoverySite":
