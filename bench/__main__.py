@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.calls import CallCosts, Churn, measure_calls, measure_churn
+from bench.limits import COPY_QUOTA, Pace, Waves, measure_backing_up, measure_deleting, measure_waves
 from bench.pruning import Pruning, measure_pruning
 from bench.retention import Judging, measure_judging
 from bench.startup import RUNS, Startup, measure_startup
@@ -40,6 +41,12 @@ def main() -> int:
     judging = _say("retention of 10,000 and 100,000 points", partial(measure_judging, 10_000, 100_000))
     pruning = _say("prune of 10,000 and 100,000 points", partial(measure_pruning, 10_000, 100_000))
     growth = _say("describing 1,000 and 10,000 volumes", partial(measure_growth, 1_000, 10_000))
+    waves = _say("80 copies against the limit of 20", _measure_all_waves)
+    paces = [
+        _say("400 volumes under the request rates", partial(measure_backing_up, 400)),
+        _say("400 volumes of 200 instances under the request rates", partial(measure_backing_up, 400, per_instance=2)),
+        _say("250 deletions under the request rates", partial(measure_deleting, 250)),
+    ]
     limits = [
         Limit("creating calls per protected volume, 500 instances", costs[-1].creating_per_volume, 0.51),
         *(Limit(f"copying calls per copy, {cost.instances} instances", cost.copying_per_copy, 1.05) for cost in costs),
@@ -53,11 +60,79 @@ def main() -> int:
         Limit("cost per point in retention, 100,000 against 10,000", judging.ratio, 1.5),
         Limit("seconds for 100,000 points through all twelve rules", judging.seconds, 2),
         Limit("cost per point in prune, 100,000 against 10,000", pruning.ratio, 1.5),
+        *(
+            limit
+            for name, wave in waves.items()
+            for limit in (
+                Limit(f"copies in flight, {name}", wave.highest, COPY_QUOTA),
+                Limit(f"copies made more than once, {name}", wave.made - wave.copies, 0),
+                Limit(f"time of 80 copies, of the best possible, {name}", wave.ratio, _MOST_WAVES.get(name, 1.05)),
+            )
+        ),
+        *(Limit(f"throttled calls, {pace.what}", pace.throttled, 0) for pace in paces),
+        *(Limit(f"time, of the best possible, {pace.what}", pace.ratio, 1.10) for pace in paces),
     ]
-    page = _page(costs, churn, baseline, starts, growth, judging, pruning, limits)
+    page = _page(costs, churn, baseline, starts, growth, judging, pruning, limits, _limits_section(waves, paces))
     PAGE.write_text(page)
     sys.stdout.write(page)
     return 0 if all(limit.is_kept for limit in limits) else 1
+
+
+_KILLED_BEFORE = "killed before call 30"
+_MOST_WAVES = {_KILLED_BEFORE: 1.25}
+"""Nobody knows whether that call was sent, so its place counts as taken for ten minutes: one wave of five in all."""
+
+
+def _measure_all_waves() -> dict[str, Waves]:
+    return {
+        "undisturbed": measure_waves(80),
+        "killed after call 30": measure_waves(80, kill_at=30),
+        _KILLED_BEFORE: measure_waves(80, kill_at=30, is_sent=False),
+        "another tool holds 5": measure_waves(80, foreign=5),
+        "another tool holds 5, killed after call 30": measure_waves(80, foreign=5, kill_at=30),
+    }
+
+
+def _limits_section(waves: dict[str, Waves], paces: list[Pace]) -> list[str]:
+    return [
+        "## At the account's limits",
+        "",
+        "80 copies of 300 s each into a Region whose quota is 20. The copying is woken by the end of a copy; killed,",
+        "its wake-up is delivered again at once. Best possible: full waves, one right after the other.",
+        "",
+        _row("", "most in flight", "copies made", "calls refused", "time", "best possible", "of the best"),
+        _row("---", "---:", "---:", "---:", "---:", "---:", "---:"),
+        *(
+            _row(
+                name,
+                str(wave.highest),
+                str(wave.made),
+                str(wave.refused),
+                f"{wave.seconds:.0f} s",
+                f"{wave.best_seconds:.0f} s",
+                f"{wave.ratio:.3f}",
+            )
+            for name, wave in waves.items()
+        ),
+        "",
+        "Calls under EC2's token buckets, all full at the start, by workers on the twin's clock.",
+        "Best possible: the bucket at once, then each token as it arrives.",
+        "",
+        _row("", "calls", "throttled", "time", "best possible", "of the best"),
+        _row("---", "---:", "---:", "---:", "---:", "---:"),
+        *(
+            _row(
+                pace.what,
+                str(pace.calls),
+                str(pace.throttled),
+                f"{pace.seconds:.1f} s",
+                f"{pace.best_seconds:.1f} s",
+                f"{pace.ratio:.3f}",
+            )
+            for pace in paces
+        ),
+        "",
+    ]
 
 
 def _say(what: str, measure: Callable[[], _T]) -> _T:
@@ -74,6 +149,7 @@ def _page(  # noqa: PLR0913, PLR0917 - one argument a section
     judging: Judging,
     pruning: Pruning,
     limits: list[Limit],
+    at_the_limits: list[str],
 ) -> str:
     lines = [
         "# Benchmarks",
@@ -127,6 +203,7 @@ def _page(  # noqa: PLR0913, PLR0917 - one argument a section
             for start in starts
         ),
         "",
+        *at_the_limits,
         "## Retention",
         "",
         f"{judging.points:,} points, one every five minutes, through all twelve rules: {judging.seconds:.2f} s, and",

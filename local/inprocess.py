@@ -4,9 +4,11 @@ Nothing of the product is replaced: buckets, tables, queues and keys exist, and 
 do when deployed. Tests and benchmarks move the twin's clock; no time passes by itself.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +32,7 @@ from hikae.runtime.settings import Settings
 from local.state_machine import Player
 from local.twin.testing import Twin
 from local.twin.world import Durations
+from local.workers import Turns
 
 ACCOUNT = AccountId("123456789012")
 PRIMARY = Region("us-east-1")
@@ -106,23 +109,6 @@ class Installation:
         }
         self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | queues)
         return self
-
-    def _clients_of(self, settings: Settings, actions: frozenset[str]) -> Clients:
-        """Those of a site's one function that sends `actions`."""
-        key = (settings.bucket, actions)
-        if key not in self._clients:
-            self._clients[key] = self.clients(settings, actions)
-        return self._clients[key]
-
-    def clients(self, settings: Settings, actions: frozenset[str]) -> Clients:
-        """The clients of one process that waits for its tokens by the twin's clock; no time passes in the tests."""
-        clock = self.twin.clock
-        pacer = Pacer(
-            wiring.share_of(settings, actions),
-            clock=lambda: clock.now().timestamp(),
-            sleep=lambda seconds: clock.advance(timedelta(seconds=seconds)),
-        )
-        return Clients(region=settings.place.region, pacer=pacer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -231,6 +217,27 @@ class Installation:
         now = now or self.twin.clock.now()
         clients = self._clients_of(self.primary, wiring.PROTECTING)
         return wiring.protector(self.primary, now=now, clients=clients)(job)
+
+    def work(self, workers: int, *, batch: int = 10, paced: frozenset[str] = wiring.PROTECTING) -> list[Outcome]:
+        """All jobs that wait, carried out by so many workers of snapshot_volumes beside each other.
+
+        Each takes a batch at a time, and its share of the request rates of the `paced` actions, as Lambda's pollers and
+        the template have it.
+        """
+        settings = replace(self.primary, workers=workers)
+        turns = Turns(self.twin.clock)
+        waiting = deque(self.jobs())
+        outcomes: list[Outcome] = []
+
+        def worker(clients: Clients) -> None:
+            while waiting:
+                jobs = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+                protect = wiring.protector(settings, now=self.twin.clock.now(), clients=clients)
+                outcomes.extend(protect(job) for job in jobs)
+
+        each = [self.clients(settings, paced, sleep=turns.sleep) for _ in range(workers)]
+        turns.run([partial(worker, clients) for clients in each])
+        return outcomes
 
     def back_up(self) -> list[Outcome]:
         """A tick and all of its jobs; the points are complete when this returns."""
@@ -359,6 +366,25 @@ class Installation:
     def report(self, *, now: datetime | None = None) -> Report:
         """One run of report_objectives."""
         return wiring.reporter(self.recovery, now=now or self.twin.clock.now())
+
+    def _clients_of(self, settings: Settings, actions: frozenset[str]) -> Clients:
+        """Those of a site's one function that sends `actions`."""
+        key = (settings.bucket, actions)
+        if key not in self._clients:
+            self._clients[key] = self.clients(settings, actions)
+        return self._clients[key]
+
+    def clients(
+        self, settings: Settings, actions: frozenset[str], *, sleep: Callable[[float], None] | None = None
+    ) -> Clients:
+        """The clients of one process that waits for its tokens by the twin's clock: no time passes in the tests."""
+        clock = self.twin.clock
+        pacer = Pacer(
+            wiring.share_of(settings, actions),
+            clock=lambda: clock.now().timestamp(),
+            sleep=sleep or (lambda seconds: clock.advance(timedelta(seconds=seconds))),
+        )
+        return Clients(region=settings.place.region, pacer=pacer)
 
     # --- what EC2 says ------------------------------------------------------------------------------------------------
 
