@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from hikae.domain.model import SiteRole
+from hikae.domain.pacing import COPYING
 from hikae.ports import PortError
+from hikae.runtime import wiring
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
 from local.twin.faults import answer_lost, unreachable
 from tests.functional.handlers.conftest import Functions, load_event, load_handler
@@ -183,6 +185,47 @@ def test_an_answer_that_was_lost_is_not_asked_for_again_before_ec2_can_be_believ
         answers = [functions.invoke("snapshot_volumes", event) for _ in range(3)]
     assert [len(answer["batchItemFailures"]) for answer in answers] == [1, 1, 1]
     assert functions.installation.twin.count("CreateSnapshots") == 1
+
+
+def test_copying_says_which_limit_was_in_force_and_counts_a_quota_that_it_could_not_read(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.back_up()
+    functions.installation.twin.world.quotas.is_answering = False
+    capsys.readouterr()
+    event = load_event("copy_recovery_points/sweep")
+    answer = functions.invoke("copy_recovery_points", event, site=SiteRole.RECOVERY)
+    assert answer["started"] == 2
+    assert answer["limits"]["snapshots"].startswith("20: EC2's quota cannot be read")
+    metrics = metrics_of(capsys.readouterr().out)
+    assert (metrics["UnreadableQuotas"], metrics["FailedResources"]) == (1, 0)
+    assert "quota cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("event", "actions", "sent", "site"),
+    [
+        ("snapshot_volumes/instance", wiring.PROTECTING, "CreateSnapshots", SiteRole.PRIMARY),
+        ("build_images/no-reboot", wiring.PROTECTING, "CreateImage", SiteRole.PRIMARY),
+        ("copy_recovery_points/sweep", COPYING, "CopySnapshot", SiteRole.RECOVERY),
+    ],
+)
+def test_a_deployed_function_takes_a_token_of_its_share_for_each_call(
+    functions: Functions, event: str, actions: frozenset[str], sent: str, site: SiteRole
+) -> None:
+    [instance] = functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    if site is SiteRole.RECOVERY:
+        functions.installation.back_up()
+    functions.invoke(event.partition("/")[0], load_event(event, i_0123456789abcdef0=instance), site=site)
+    settings = functions.installation.primary if site is SiteRole.PRIMARY else functions.installation.recovery
+    region = settings.place.region
+    pacer = wiring.clients_for(region, wiring.share_of(settings, actions)).pacer
+    taken = pacer._buckets[sent].rate.capacity - pacer._buckets[sent].level
+    # Of what was taken first, a part has come back.
+    assert 0 < taken <= functions.installation.twin.count(sent, region=region)
 
 
 def test_a_backlog_of_wake_ups_takes_one_look(functions: Functions) -> None:
