@@ -11,6 +11,7 @@ relies on one: a quota is found by its name.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 EBS, EC2 = "ebs", "ec2"
@@ -81,10 +82,14 @@ def _defaults() -> Iterable[Quota]:
 
 @dataclass(slots=True)
 class Quotas:
-    """The quotas of every account and Region of the world; what Service Quotas tells is what EC2 keeps to."""
+    """The quotas of every account and Region of the world; what Service Quotas tells is what EC2 keeps to.
+
+    `image_copies` and the `snapshot_interval` between two of one volume are limits that Service Quotas does not list.
+    """
 
     _quotas: dict[str, Quota] = field(default_factory=lambda: {quota.name: quota for quota in _defaults()})
     image_copies: int = UNLISTED_IMAGE_COPIES
+    snapshot_interval: timedelta = timedelta(seconds=15)
     is_answering: bool = True
 
     def limit(self, name: str) -> int:

@@ -23,7 +23,6 @@ from local.twin.tags import check_tags, print_tags
 from local.twin.volumes import Volume, VolumesBackend, VolumesResponse
 
 COPIED_VOLUME_ID = "vol-ffffffff"
-SNAPSHOT_INTERVAL = timedelta(seconds=15)
 MAX_VOLUMES_OF_SET = 128
 MAX_EXCLUDED_VOLUMES = 40
 KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
@@ -243,14 +242,14 @@ class SnapshotsBackend(VolumesBackend):
         count = 0
         for volume in volumes:
             count += 1
-            self._check_interval(volume)
             self._check_unfinished(volume)
+            self._check_interval(volume)
         self._check_room_for_snapshots(count)
 
     def _check_interval(self, volume: Volume) -> None:
         """EC2 API Reference, "Error codes": there are 15 s between snapshots of one volume, whatever became of them."""
         latest = self._latest_by_volume.get(volume.id)
-        if latest is not None and self.now - latest.start_time < SNAPSHOT_INTERVAL:
+        if latest is not None and self.now - latest.start_time < self.world.quotas.snapshot_interval:
             raise refuse(
                 "SnapshotCreationPerVolumeRateExceeded",
                 "The maximum per volume CreateSnapshot request rate has been exceeded."

@@ -172,6 +172,7 @@ def test_a_volume_has_so_many_pending_snapshots_and_no_more(cloud, make_volume, 
     volume_type, size, most = kind
     volume_id = make_volume(cloud, VolumeType=volume_type, Size=size)
     for _ in range(most):
+        cloud.clock.advance(timedelta(seconds=15))
         ec2.create_snapshot(VolumeId=volume_id)
     with refused("ConcurrentSnapshotLimitExceeded"):
         ec2.create_snapshot(VolumeId=volume_id)
@@ -187,6 +188,7 @@ def test_a_snapshot_in_error_counts_until_it_is_deleted(twin, make_volume, refus
     with refused("ConcurrentSnapshotLimitExceeded"):
         ec2.create_snapshot(VolumeId=volume_id)
     ec2.delete_snapshot(SnapshotId=snapshot_id)
+    twin.clock.advance(timedelta(seconds=15))
     ec2.create_snapshot(VolumeId=volume_id)
 
 
@@ -195,7 +197,10 @@ def test_a_set_or_an_image_that_one_volume_has_no_room_for_makes_nothing(cloud, 
     ec2 = cloud.client("ec2", PRIMARY)
     instance = launch(cloud)
     last = instance["BlockDeviceMappings"][-1]["Ebs"]["VolumeId"]
-    made = [ec2.create_snapshot(VolumeId=last)["SnapshotId"] for _ in range(5)]
+    made = []
+    for _ in range(5):
+        cloud.clock.advance(timedelta(seconds=15))
+        made.append(ec2.create_snapshot(VolumeId=last)["SnapshotId"])
     with refused("ConcurrentSnapshotLimitExceeded"):
         if operation == "create_image":
             ec2.create_image(InstanceId=instance["InstanceId"], Name="more", NoReboot=True)

@@ -15,7 +15,6 @@ from local.twin.quotas import SNAPSHOT_COPIES, SNAPSHOTS
 from local.twin.testing import Twin, shared_session
 
 PRIMARY, RECOVERY = "us-east-1", "us-west-2"
-LONG = 100 * 1024**3
 
 
 @contextmanager
@@ -39,32 +38,6 @@ def once(region=PRIMARY, service="ec2"):
 
 
 # --- one volume -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "most"), [("gp3", 5), ("gp2", 5), ("st1", 1), ("sc1", 1)])
-def test_so_many_snapshots_of_a_volume_are_under_way_and_no_more(cloud, make_volume, refused, kind, most):
-    ec2 = cloud.client("ec2", PRIMARY)
-    volume_id = make_volume(cloud, VolumeType=kind, Size=125)
-    for _ in range(most):
-        cloud.clock.advance(timedelta(seconds=15))
-        ec2.create_snapshot(VolumeId=volume_id)
-    cloud.clock.advance(timedelta(seconds=15))
-    with refused("ConcurrentSnapshotLimitExceeded"):
-        ec2.create_snapshot(VolumeId=volume_id)
-    cloud.clock.advance(timedelta(minutes=15))
-    ec2.create_snapshot(VolumeId=volume_id)
-
-
-def test_a_snapshot_in_error_counts_as_under_way_until_it_is_deleted(twin, make_volume, refused):
-    ec2 = twin.client("ec2", PRIMARY)
-    volume_id = make_volume(twin, VolumeType="st1", Size=125)
-    snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
-    twin.backend(PRIMARY).fail_snapshot(snapshot_id)
-    twin.clock.advance(timedelta(days=1))
-    with refused("ConcurrentSnapshotLimitExceeded"):
-        ec2.create_snapshot(VolumeId=volume_id)
-    ec2.delete_snapshot(SnapshotId=snapshot_id)
-    ec2.create_snapshot(VolumeId=volume_id)
 
 
 def test_between_snapshots_of_one_volume_there_are_15_seconds(cloud, make_volume, refused):
