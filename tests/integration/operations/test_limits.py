@@ -7,6 +7,7 @@ from hikae.domain.pacing import LOOKING
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation
 from local.twin.faults import refused
 from local.twin.quotas import EC2, SNAPSHOT_COPIES, Quota
+from local.twin.request_rates import UNFILTERED_ACTIONS
 
 # --- copies in flight -------------------------------------------------------------------------------------------------
 
@@ -148,3 +149,16 @@ def test_without_pacing_calls_are_throttled_and_sent_again_and_each_point_is_mad
         assert installation.twin.count("CreateSnapshot", error="RequestLimitExceeded") > 0
         assert [outcome.status for outcome in outcomes].count("created") == 220
         assert installation.twin.count("CreateSnapshot") == 220
+
+
+def test_everything_that_a_job_reads_is_filtered_or_paged(installation: Installation) -> None:
+    """Other reads have half the request rate."""
+    installation.launch()
+    installation.detached_volume()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    before = len(installation.twin.calls)
+    assert [outcome.status for outcome in installation.work(1)] == ["created", "created"]
+    reads = [call for call in installation.twin.calls[before:] if call.action in UNFILTERED_ACTIONS]
+    assert {call.action for call in reads} == {"DescribeInstances", "DescribeSnapshots", "DescribeVolumes"}
+    assert all(call.parameters.get("Filters") or call.parameters.get("MaxResults") for call in reads)
