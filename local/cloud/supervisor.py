@@ -126,8 +126,8 @@ class _Programs:
             self.settings["ministack"],
             GATEWAY_PORT=str(port),
             AWS_ENDPOINT_URL=endpoint,
-            # Auto Scaling refers to the twin's images, the Recycle Bin retains what the twin deletes, SSM runs its commands
-            # on the twin's instances, and Service Quotas tells what the twin keeps to.
+            # Auto Scaling refers to the twin's images, the Recycle Bin retains what the twin deletes, SSM runs its
+            # commands on the twin's instances, and Service Quotas tells what the twin keeps to.
             AWS_ENDPOINT_URL_EC2=twin_endpoint,
             AWS_ENDPOINT_URL_AUTO_SCALING=twin_endpoint,
             AWS_ENDPOINT_URL_RBIN=twin_endpoint,
