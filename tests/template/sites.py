@@ -168,7 +168,7 @@ class _Resolver:
                 answer = self._value(yes if self._holds(condition) else no)
             case {"Fn::Join": [separator, parts]}:
                 answer = str(separator).join(self._value(parts))
-            case {"Fn::Select": [index, parts]}:
+            case {"Fn::Select": [index, parts]} if isinstance(self._value(parts), list):
                 answer = self._value(parts)[int(index)]
             case {"Fn::Split": [separator, text]}:
                 answer = str(self._value(text)).split(separator)
