@@ -94,6 +94,14 @@ class ManualClock:
                     entry.timer.action()
             self._now = until
 
+    @property
+    def next_due_at(self) -> datetime | None:
+        """When the next transition is due; None while nothing is under way."""
+        with self.lock:
+            while self._entries and self._entries[0].timer.is_cancelled:
+                heapq.heappop(self._entries)
+            return self._entries[0].due_at if self._entries else None
+
     def stop(self) -> None:
         with self.lock:
             self._entries.clear()

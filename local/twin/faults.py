@@ -90,7 +90,7 @@ def recorded() -> Iterator[list[Asked]]:
         asked.append(read_request(request))
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield asked
 
 
@@ -111,7 +111,7 @@ def interrupted(number: int, phase: Phase, act: Callable[[], None]) -> Iterator[
         act()
         return answer
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -136,7 +136,7 @@ def struck(number: int, fault: "Fault") -> Iterator[None]:
         count += 1
         return fault(request, go_on) if count == number else go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -189,7 +189,7 @@ def shaken(share: float, fault: Fault, *, seed: int) -> Iterator[None]:
             return fault(request, go_on)
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -202,7 +202,7 @@ def unreachable(region: str) -> Iterator[None]:
             raise EndpointConnectionError(endpoint_url=request.url)
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -215,7 +215,7 @@ def slow(action: str, pass_time: Callable[[], None]) -> Iterator[None]:
             pass_time()
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -257,7 +257,7 @@ def refused(action: str, code: str, *, status: int = 400, resource: str = "", ti
             return _answer(request, status, code)
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -286,7 +286,7 @@ def _after(action: str, fault: Fault, *, times: int) -> Iterator[None]:
             return fault(request, go_on)
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
@@ -309,7 +309,8 @@ def _answer(request: Any, status: int, code: str) -> Any:
 
 
 @contextmanager
-def _intercepted(process: Fault) -> Iterator[None]:
+def intercepted(process: Fault) -> Iterator[None]:
+    """Every request of this process to AWS goes through `process`."""
     original = BotocoreStubber.process_request
 
     def process_request(stubber: BotocoreStubber, request: Any) -> Any:

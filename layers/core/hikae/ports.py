@@ -263,8 +263,8 @@ class Usage(Protocol):
 class Documents(Protocol):
     """JSON documents in a site's bucket: manifests and the inventory."""
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Every key below a prefix.
+    def keys(self, prefix: str) -> Mapping[str, datetime]:
+        """Every key below a prefix, with the time at which it was last written.
 
         Raises:
             Unreachable: the bucket does not answer.

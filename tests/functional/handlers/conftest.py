@@ -24,7 +24,7 @@ class Context:
     memory_limit_in_mb: int = 256
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:test"
     aws_request_id: str = "52fdfc07-2182-454f-963f-5f0f9a621d72"
-    ends_at: float = field(default_factory=lambda: time.monotonic() + 60)
+    ends_at: float = field(default_factory=lambda: time.monotonic() + 180)
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self.ends_at - time.monotonic()) * 1000))
@@ -37,7 +37,9 @@ class Functions:
     installation: Installation
     monkeypatch: pytest.MonkeyPatch
 
-    def invoke(self, name: str, event: dict[str, Any], *, site: SiteRole = SiteRole.PRIMARY) -> dict[str, Any]:
+    def invoke(
+        self, name: str, event: dict[str, Any], *, site: SiteRole = SiteRole.PRIMARY, seconds: float = 180
+    ) -> dict[str, Any]:
         settings = self.installation.primary if site is SiteRole.PRIMARY else self.installation.recovery
         environment = self.installation.environment(site) | {
             "HIKAE_SNAPSHOT_QUEUE_URL": settings.snapshot_queue_url,
@@ -53,7 +55,7 @@ class Functions:
         wiring.load_settings.cache_clear()
         reporting.get_logger.cache_clear()
         entry.get_looks.cache_clear()
-        return load_handler(name)(event, Context(function_name=name))
+        return load_handler(name)(event, Context(function_name=name, ends_at=time.monotonic() + seconds))
 
 
 def load_handler(name: str) -> Handler:

@@ -14,7 +14,7 @@ from hikae.ports import PortError
 from hikae.runtime import wiring
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
 from local.twin.faults import answer_lost, unreachable
-from tests.functional.handlers.conftest import Functions, load_event, load_handler
+from tests.functional.handlers.conftest import Context, Functions, load_event, load_handler
 
 
 def metrics_of(printed: str) -> dict[str, int]:
@@ -228,14 +228,48 @@ def test_a_deployed_function_takes_a_token_of_its_share_for_each_call(
     assert 0 < taken <= functions.installation.twin.count(sent, region=region)
 
 
+@pytest.mark.parametrize("seconds_left", [5, 59])
+def test_what_there_is_no_time_for_comes_back_and_is_not_begun(
+    functions: Functions, seconds_left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = functions.installation.launch(2)
+    event = load_event("snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two)
+    answer = functions.invoke("snapshot_volumes", event, seconds=seconds_left)
+    assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == [
+        record["messageId"] for record in event["Records"]
+    ]
+    assert functions.installation.snapshots() == []
+    assert {line["body"] for line in errors_of(caplog)} == {record["body"] for record in event["Records"]}
+
+
+def test_without_time_the_broker_begins_no_copy_and_prune_no_deletion(functions: Functions) -> None:
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.back_up()
+    sweep = load_event("copy_recovery_points/sweep")
+    answer = functions.invoke("copy_recovery_points", sweep, site=SiteRole.RECOVERY, seconds=5)
+    assert (answer["wanted"], answer["started"], answer["later"]) == (1, 0, 2)
+    assert functions.installation.snapshots(RECOVERY) == []
+    functions.installation.copy_all()
+    for _ in range(4):
+        functions.installation.advance(minutes=60)
+        functions.installation.back_up()
+        functions.installation.copy_all()
+    before = len(functions.installation.snapshots())
+    answer = functions.invoke("prune_recovery_points", load_event("prune_recovery_points/run"), seconds=5)
+    assert answer["expired"]
+    assert (answer["deleted"], len(functions.installation.snapshots())) == (0, before)
+
+
 def test_a_backlog_of_wake_ups_takes_one_look(functions: Functions) -> None:
     event = load_event("copy_recovery_points/sweep")
     first = functions.invoke("copy_recovery_points", event, site=SiteRole.RECOVERY)
     handler = load_handler("copy_recovery_points")
     assert "wanted" in first
-    assert handler(event, None) == {"batchItemFailures": []}
+    context = Context(function_name="copy_recovery_points")
+    assert handler(event, context) == {"batchItemFailures": []}
     event["Records"][0]["attributes"]["SentTimestamp"] = str(int(time.time() * 1000))
-    assert "wanted" in handler(event, None)
+    assert "wanted" in handler(event, context)
 
 
 def test_prune_answers_with_what_it_deleted_and_a_dry_run_deletes_nothing(functions: Functions) -> None:

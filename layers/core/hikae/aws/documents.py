@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hikae.aws.errors import reading
@@ -22,9 +23,9 @@ class S3Documents:
         self._client = client
         self._bucket = bucket
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str) -> Mapping[str, datetime]:
         """See `ports.Documents`."""
-        return list_keys(self._client, self._bucket, prefix)
+        return {entry["Key"]: entry["LastModified"] for entry in _list(self._client, self._bucket, prefix)}
 
     def read(self, key: str) -> dict[str, Any]:
         """See `ports.Documents`."""
@@ -102,10 +103,14 @@ def list_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
     Raises:
         Unreachable: the bucket does not answer.
     """
+    for entry in _list(client, bucket, prefix):
+        yield entry["Key"]
+
+
+def _list(client: "S3Client", bucket: str, prefix: str) -> Iterator[Any]:
     with reading(f"{prefix} in {bucket}"):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in page.get("Contents", []):
-                yield entry["Key"]
+            yield from page.get("Contents", [])
 
 
 def read_text(client: "S3Client", bucket: str, key: str, *, most: int | None = None) -> str:

@@ -38,6 +38,7 @@ RECOVERY_SETTINGS_KEY = "recovery/settings.yaml"
 """Where a recovery site's administrator says which subnets, groups and keys a restore uses."""
 INSTALLATION = "hikae:installation"
 POINT = "hikae:point"
+ATTEMPT = "hikae:attempt"
 SLOT = "hikae:slot"
 COPY_OF = "hikae:copy-of"
 COPY_ATTEMPT = "hikae:copy-attempt"
@@ -96,7 +97,7 @@ def write_tags(tags: PointTags, *, carried: Mapping[str, str] | None = None) -> 
         "hikae:v": SCHEMA,
         INSTALLATION: identity.installation,
         POINT: tags.point,
-        "hikae:attempt": str(tags.attempt),
+        ATTEMPT: str(tags.attempt),
         "hikae:plan": identity.plan,
         "hikae:rule": identity.rule,
         SLOT: format_time(identity.slot),
@@ -153,7 +154,7 @@ def read_tags(tags: Mapping[str, str], *, place: Place) -> PointTags:
             resource=ResourceId(_required(tags, "hikae:resource")),
         ),
         point=PointId(_required(tags, POINT)),
-        attempt=_number(tags, "hikae:attempt"),
+        attempt=_number(tags, ATTEMPT),
         kind=_member(Kind, tags, "hikae:kind"),
         members=_number(tags, "hikae:members"),
         consistency=_member(Consistency, tags, "hikae:consistency"),

@@ -102,12 +102,14 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     quotas: CopyQuotas,
     now: datetime,
     observe: Callable[[Outcome], None] = lambda _: None,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> Copying:
     """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other.
 
     `limits` bound what EC2's `quotas` allow; a quota is only asked for where a copy of its kind is to be started.
 
-    `observe` hears of every outcome when it comes about, so that a run which is cut short has said what it did.
+    `observe` hears of every outcome when it comes about, so that a run which is cut short has said what it did. Once
+    there is no more time, no copy is begun: the rest waits for the next run.
     """
     loaded = plans.load()
     policies = copy_policies(loaded, holdings.place)
@@ -146,6 +148,7 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         unclear=here.unclear,
         manifest_keys=manifests,
         observe=observe,
+        has_time=has_time,
         now=now,
     )
     for point in decided.wanted:
@@ -171,12 +174,12 @@ def copy_policies(plans: Plans, place: Place) -> dict[tuple[str, str], CopyPolic
     }
 
 
-def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> tuple[Catalogue, set[str]]:
+def _catalogue(installation: str, holdings: Holdings, documents: Documents) -> tuple[Catalogue, Collection[str]]:
     """What a place holds, and the keys of its site's manifests."""
     # Points before manifests: a manifest is written before its point, so none of those found can lack one by timing.
     snapshots = list(holdings.snapshots(installation=installation))
     images = list(holdings.images(installation=installation))
-    manifests = set(documents.keys("manifests/"))
+    manifests = documents.keys("manifests/")
     catalogue = assemble(
         place=holdings.place, installation=installation, snapshots=snapshots, images=images, manifests=manifests
     )
@@ -220,6 +223,7 @@ def _pull_inventory(  # noqa: PLR0913, PLR0917 - where from, where to, and what 
 
 
 _FULL = "as many copies are in flight as are allowed"
+_OUT_OF_TIME = "this run had no time left; the next one goes on"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -236,6 +240,7 @@ class _Broker:
     unclear: Sequence[Unclear]
     manifest_keys: Collection[str]
     observe: Callable[[Outcome], None]
+    has_time: Callable[[], bool]
     now: datetime
     _unclear_of: dict[str, Unclear] = field(default_factory=dict)
     _snapshots_of: dict[str, list[Snapshot]] = field(default_factory=dict)
@@ -307,6 +312,9 @@ class _Broker:
         if tasks and all(self._is_full(member) for member, _ in tasks):
             yield from (_outcome(member, point, Status.LATER, _FULL) for member, _ in tasks)
             return
+        if not self.has_time():
+            yield from (_outcome(member, point, Status.LATER, _OUT_OF_TIME) for member, _ in tasks)
+            return
         if naming.manifest_key(point.tags) not in self.manifest_keys:
             try:
                 self._pull_manifest(point, manifests)
@@ -342,6 +350,8 @@ class _Broker:
     def _start(self, member: Snapshot | Image, attempt: int, point: RecoveryPoint) -> Outcome:
         if self._is_full(member):
             return _outcome(member, point, Status.LATER, _FULL)
+        if not self.has_time():
+            return _outcome(member, point, Status.LATER, _OUT_OF_TIME)
         name = _name_of(member.id, attempt)
         origin = CopyOrigin(copy_of=member.id, source_time=point.source_time, attempt=attempt)
         tags = replace(_tags_of(member, point), origin=origin)

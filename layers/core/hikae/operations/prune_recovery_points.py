@@ -28,6 +28,7 @@ from hikae.domain.naming import DRILL, RECOVERED_FROM, inventory_key, manifest_k
 from hikae.domain.plan import Plan
 from hikae.domain.points import ORPHANED, assemble
 from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, Limit, PolicyOf, keep_policy_of, plan_pruning
+from hikae.domain.strays import stray_manifests
 from hikae.operations.protect import Anything
 from hikae.ports import (
     BrokenPlan,
@@ -85,12 +86,13 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     require_recycle_bin: bool = False,
     dry_run: bool = False,
     observe: Callable[[Outcome], None] = lambda _: None,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> Pruned:
     """Delete what this site's plans do not keep and nothing else needs, within the limits.
 
     `destinations` gives access to a recovery Region, to see which copies are complete there. With `require_recycle_bin`
     only what a rule of the Recycle Bin would retain is deleted. `observe` hears of every outcome when it comes about,
-    so that a run which is cut short has said what it deleted.
+    so that a run which is cut short has said what it deleted. Once there is no more time, nothing more is begun.
     """
     survey = survey_site(
         installation=installation,
@@ -119,10 +121,10 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         outcomes.append(outcome)
     if not dry_run:
         for deletion in pruning.deletions:
-            for outcome in _delete(deletion, remover):
+            for outcome in _delete(deletion, remover, has_time):
                 observe(outcome)
                 outcomes.append(outcome)
-        for outcome in _delete_manifests(points, tuple(outcomes), documents):
+        for outcome in _delete_manifests(points, tuple(outcomes), survey.strays, documents):
             observe(outcome)
             outcomes.append(outcome)
     return Pruned(
@@ -145,7 +147,7 @@ class Survey:
     """What a site holds and what is around it: all that pruning decides by.
 
     `failures` and `unreachable` are what could not be asked; the surroundings say so, too, and nothing goes because
-    of it.
+    of it. `strays` are the keys of the manifests of which nothing is left.
     """
 
     points: tuple[RecoveryPoint, ...]
@@ -157,6 +159,7 @@ class Survey:
     unclear: tuple[Unclear, ...]
     broken_plans: tuple[BrokenPlan, ...]
     unreachable: tuple[str, ...]
+    strays: tuple[str, ...]
 
 
 def survey_site(  # noqa: PLR0913 - one keyword per port
@@ -176,13 +179,15 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
     loaded = plans.load()
     snapshots = list(holdings.snapshots(installation=installation))
     all_images = list(holdings.images())
+    manifests = documents.keys("manifests/")
     catalogue = assemble(
         place=holdings.place,
         installation=installation,
         snapshots=snapshots,
         images=[image for image in all_images if image.tags.get("hikae:installation") == installation],
-        manifests=set(documents.keys("manifests/")),
+        manifests=manifests,
     )
+    tags = [*(each.tags for each in snapshots), *(each.tags for each in all_images)]
     # Both sites may share a Region: each judges only what is its own.
     points = tuple(point for point in catalogue.points if point.is_copy == (site is SiteRole.RECOVERY))
     policies = _Policies(store=plans, loaded=loaded, site=site, place=holdings.place)
@@ -211,6 +216,7 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
         unclear=catalogue.unclear,
         broken_plans=loaded.broken,
         unreachable=tuple(unreachable),
+        strays=tuple(stray_manifests(manifests, resources=tags, now=now)),
     )
 
 
@@ -405,11 +411,17 @@ def _failed_points(points: Sequence[RecoveryPoint]) -> Iterable[Outcome]:
             )
 
 
-def _delete(deletion: Deletion, remover: Remover) -> Iterable[Outcome]:
+_OUT_OF_TIME = "this run had no time left to delete it; the next one goes on"
+
+
+def _delete(deletion: Deletion, remover: Remover, has_time: Callable[[], bool]) -> Iterable[Outcome]:
     """Delete what belongs together, one by one; the first that EC2 refuses keeps the rest of it for the next run."""
     reason = "; ".join(deletion.verdict.reasons)
     point = deletion.point.tags.point
     for resource in deletion.resources:
+        if not has_time():
+            yield Outcome(resource=resource.id, status=Status.LATER, reason=_OUT_OF_TIME, point=point)
+            return
         try:
             if isinstance(resource, Image):
                 results = remover.deregister_image(resource.id)
@@ -444,11 +456,11 @@ def _delete_rest(
 
 
 def _delete_manifests(
-    points: Iterable[RecoveryPoint], outcomes: Iterable[Outcome], documents: Documents
+    points: Iterable[RecoveryPoint], outcomes: Iterable[Outcome], strays: Iterable[str], documents: Documents
 ) -> Iterable[Outcome]:
     """Remove the manifests that no set needs any more; one that stays behind only costs its storage."""
     deleted = {outcome.resource for outcome in outcomes if outcome.status is Status.DELETED}
-    gone: dict[str, str] = {}
+    gone: dict[str, str] = dict.fromkeys(strays, "")
     needed: set[str] = set()
     for point in points:
         key = manifest_key(point.tags)

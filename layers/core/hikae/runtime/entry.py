@@ -1,6 +1,6 @@
 """What the handlers share: the time of an invocation, and the batches of a job queue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,19 @@ def percent_of(event: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
+_RESERVE = timedelta(seconds=60)
+"""What one job, copy or deletion may take at most, retries of its calls and the report included."""
+
+
+class OutOfTimeError(RuntimeError):
+    """There is not enough time left in this invocation to begin anything more."""
+
+
+def has_time(context: "LambdaContext") -> Callable[[], bool]:
+    """Whether this invocation can begin something more: what Lambda cuts short at the deadline is carried out twice."""
+    return lambda: context.get_remaining_time_in_millis() > _RESERVE / timedelta(milliseconds=1)
+
+
 class Looks:
     """Since when wake-ups are news to this process: what was sent earlier, its last complete look has answered."""
 
@@ -93,7 +106,10 @@ def get_looks() -> Looks:
 
 
 def carry_out_jobs(event: dict[str, Any], context: "LambdaContext", settings: "Settings") -> dict[str, Any]:
-    """Carry out the jobs of an SQS batch; those that are to come back are named in the answer, one by one."""
+    """Carry out the jobs of an SQS batch; those that are to come back are named in the answer, one by one.
+
+    Those that this invocation has no time for come back, too.
+    """
     from aws_lambda_powertools.utilities.batch import (  # noqa: PLC0415 - only these handlers need it
         BatchProcessor,
         EventType,
@@ -109,7 +125,11 @@ def carry_out_jobs(event: dict[str, Any], context: "LambdaContext", settings: "S
         context=context,
     )
 
+    is_time_left = has_time(context)
+
     def handle(record: Any) -> None:
+        if not is_time_left():
+            raise OutOfTimeError("the invocation comes to its end; the job is left for another one")
         job = read_job(record.body, installation=settings.installation, place=settings.place)
         outcomes.append(carry_out(job))
 

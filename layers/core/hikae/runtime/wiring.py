@@ -101,6 +101,7 @@ def broker(
     *,
     now: datetime,
     observe: Callable[[Outcome], None] = lambda _: None,
+    has_time: Callable[[], bool] = lambda: True,
     clients: "Clients | None" = None,
 ) -> "Copying":
     """Run copy_recovery_points for this site; `observe` hears of each outcome at once.
@@ -127,6 +128,7 @@ def broker(
         quotas=_quotas_of(clients),
         now=now,
         observe=observe,
+        has_time=has_time,
     )
 
 
@@ -162,6 +164,7 @@ def pruner(  # noqa: PLR0913 - the ways in which a run may differ
     lineage_percent: int | None = None,
     observe: Callable[[Outcome], None] = lambda _: None,
     clients: "Clients | None" = None,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> "Pruned":
     """Run prune_recovery_points for this site; `lineage_percent` takes the place of the setting in this one run.
 
@@ -189,6 +192,7 @@ def pruner(  # noqa: PLR0913 - the ways in which a run may differ
         now=now,
         dry_run=dry_run,
         observe=observe,
+        has_time=has_time,
     )
 
 
