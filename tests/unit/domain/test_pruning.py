@@ -390,37 +390,44 @@ def test_they_stay_for_ever_otherwise(policy, newest, present):
 
 
 def test_what_is_not_complete_is_not_given_up_but_judged_as_remains():
-    failed = point(hours_ago(32 * DAYS), state="error")
+    lacking = point(hours_ago(32 * DAYS), manifests=())
     complete = point(hours_ago(31 * DAYS))
-    pruning = prune([failed, complete], policy=RETIRING, present=GONE)
+    pruning = prune([lacking, complete], policy=RETIRING, present=GONE)
     assert deleted(pruning) == {*complete.resource_ids}
-    assert_kept(pruning, failed, f"failed: {failed.reason}")
-    again = prune([failed], policy=RETIRING, present=GONE)
-    assert deleted(again) == {*failed.resource_ids}
-    assert verdict_on(again, failed.id).reasons == (
-        f"i-1 is gone and this ({failed.reason}) is older than retire_after 30 days, 0:00:00",
+    assert_kept(pruning, lacking, f"incomplete: {lacking.reason}")
+    half = half_of_a_set(hours_ago(32 * DAYS))
+    again = prune([half], policy=RETIRING, present=GONE)
+    assert deleted(again) == {*half.resource_ids}
+    assert verdict_on(again, half.id).reasons == (
+        f"i-1 is gone and this ({half.reason}) is older than retire_after 30 days, 0:00:00",
     )
 
 
+def half_of_a_set(at):
+    return put_together(snapshot("b", tags_of(identity(slot=at), members=2), started_at=at)).points[0]
+
+
 def test_what_a_run_that_was_cut_short_left_of_a_point_that_was_given_up_is_finished_by_the_next():
-    tags = tags_of(identity(slot=hours_ago(31 * DAYS)), members=2)
-    half = put_together(snapshot("b", tags)).points[0]
+    half = half_of_a_set(hours_ago(31 * DAYS))
     assert deleted(prune([half], policy=RETIRING, present=GONE)) == {"snap-b"}
 
 
+@pytest.mark.parametrize("remains", [{"state": "pending"}, {"manifests": set()}])
+def test_what_may_still_become_whole_of_a_resource_that_is_gone_stays(remains):
+    assert prune([point(hours_ago(31 * DAYS), **remains)], policy=RETIRING, present=GONE).deletions == ()
+
+
 @pytest.mark.parametrize(
-    ("remains", "policy", "present"),
+    ("policy", "present"),
     [
-        pytest.param({"state": "pending"}, RETIRING, GONE, id="it is on its way"),
-        pytest.param({"manifests": set()}, RETIRING, GONE, id="only its manifest is missing"),
-        pytest.param({"state": "error"}, replace(RETIRING, retire_after=None), GONE, id="nothing was said about it"),
-        pytest.param({"state": "error"}, replace(RETIRING, retire_after=timedelta(days=31)), GONE, id="it is young"),
-        pytest.param({"state": "error"}, RETIRING, {PRIMARY: frozenset({"i-1"})}, id="the resource is there"),
-        pytest.param({"state": "error"}, RETIRING, {}, id="nobody knows whether it is there"),
+        pytest.param(replace(RETIRING, retire_after=None), GONE, id="nothing was said about it"),
+        pytest.param(replace(RETIRING, retire_after=timedelta(days=31)), GONE, id="it is young"),
+        pytest.param(RETIRING, {PRIMARY: frozenset({"i-1"})}, id="the resource is there"),
+        pytest.param(RETIRING, {}, id="nobody knows whether it is there"),
     ],
 )
-def test_what_remains_of_a_resource_stays_otherwise(remains, policy, present):
-    assert prune([point(hours_ago(31 * DAYS), **remains)], policy=policy, present=present).deletions == ()
+def test_what_remains_of_a_resource_stays_otherwise(policy, present):
+    assert prune([half_of_a_set(hours_ago(31 * DAYS))], policy=policy, present=present).deletions == ()
 
 
 @pytest.mark.parametrize("newest", ["never", "soon"])
@@ -529,20 +536,25 @@ def test_of_two_complete_sets_of_one_point_the_earlier_stays():
 def test_a_failed_set_goes_once_another_took_its_place():
     failed = point(hours_ago(2), slot=hours_ago(2), state="error")
     whole = point(hours_ago(1), slot=hours_ago(2), attempt=2)
-    assert prune([failed]).deletions == ()
     pruning = prune([failed, whole])
     assert deleted(pruning) == {*failed.resource_ids}
     assert "took its place" in verdict_on(pruning, failed.id).reasons[0]
 
 
-def test_a_failed_set_stays_as_long_as_it_would_if_it_were_complete():
+def test_a_failed_set_goes_at_once_since_its_volumes_may_have_no_other_while_it_is_there():
     failed = point(hours_ago(1), state="error")
-    assert_kept(prune([failed, point(hours_ago(2))]), failed, f"failed: {failed.reason}")
-    pruning = prune([failed, point(NOW)])
-    assert deleted(pruning) == {*failed.resource_ids}
-    assert verdict_on(pruning, failed.id).reasons == (
-        f"failed: {failed.reason}; no rule would keep it if it were complete",
-    )
+    for others in ([], [point(hours_ago(2))], [point(NOW)]):
+        pruning = prune([failed, *others])
+        assert {*failed.resource_ids} <= deleted(pruning)
+        assert verdict_on(pruning, failed.id).reasons == (
+            f"failed: {failed.reason}; EC2 counts it among the snapshots that its volumes have under way",
+        )
+
+
+def test_a_failed_copy_stays_as_long_as_it_would_if_it_were_complete():
+    failed = copy(point(hours_ago(1)), state="error")
+    assert failed.state is PointState.FAILED
+    assert_kept(prune([failed]), failed, f"failed: {failed.reason}")
 
 
 def test_a_half_deleted_set_is_finished_by_the_next_run():

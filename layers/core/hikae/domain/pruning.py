@@ -288,7 +288,7 @@ def _propose(
     return proposals
 
 
-def _judge_remains(
+def _judge_remains(  # noqa: PLR0911 - every return is a verdict of its own
     point: RecoveryPoint,
     first: Mapping[PointId, RecoveryPoint],
     newest: Mapping[Lineage, RecoveryPoint],
@@ -307,8 +307,13 @@ def _judge_remains(
     why = f"{point.state}: {point.reason}"
     if original is not None:
         return Verdict(id=point.id, action=Action.EXPIRE, reasons=(f"{why}; {original.id} took its place",))
+    if point.state is PointState.FAILED and not point.is_copy:
+        # Nothing can come of it, and while it is there an st1 or sc1 volume can have no other snapshot:
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html, ConcurrentSnapshotLimitExceeded
+        reason = f"{why}; EC2 counts it among the snapshots that its volumes have under way"
+        return Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
     if not point.lacks_manifest:
-        # A set that was half deleted, or failed, and that nothing would keep if it were whole.
+        # A set that was half deleted, or a copy that failed, and that nothing would keep if it were whole.
         if not is_worth_keeping:
             reason = f"{why}; no rule would keep it if it were complete"
             return Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))

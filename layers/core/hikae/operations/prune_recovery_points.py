@@ -465,7 +465,9 @@ def _delete_manifests(
     for point in points:
         key = manifest_key(point.tags)
         resources = [point.image.id] if point.image else [snapshot.id for snapshot in point.snapshots]
-        if deleted.issuperset(resources):
+        if deleted.issuperset(resources) and point.state is not PointState.FAILED:
+            # A job that is still to be carried out may be writing the manifest of a failed attempt anew: that one is
+            # left to a later run, as a stray.
             gone[key] = point.tags.point
         else:
             needed.add(key)
