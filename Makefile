@@ -110,6 +110,14 @@ demo: setup ## run the main job on a local cloud of its own: about three minutes
 
 # --- the demo: end ----------------------------------------------------------------------------------------------------
 
+# --- the fault suite: begin -------------------------------------------------------------------------------------------
+
+.PHONY: chaos
+chaos: .venv/.installed ## every fault at every call of every operation: ten minutes; writes docs/reliability.md
+	PYTHONHASHSEED=0 PYTHONPATH=.:layers/core MOTO_EC2_LOAD_DEFAULT_AMIS=false python -m local.chaos
+
+# --- the fault suite: end ---------------------------------------------------------------------------------------------
+
 # --- benchmarks -------------------------------------------------------------------------------------------------------
 
 .PHONY: bench

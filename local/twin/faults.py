@@ -44,6 +44,11 @@ class Asked:
     action: str
     about: str = ""
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it changes nothing."""
+        return self.action.startswith(("Describe", "Get", "List"))
+
     def __str__(self) -> str:
         return f"{self.service}:{self.action}"
 
@@ -123,6 +128,19 @@ def killed(number: int, phase: Phase) -> Iterator[None]:
         raise Killed(f"{phase.value} request {number}")
 
     with interrupted(number, phase, die):
+        yield
+
+
+@contextmanager
+def killed_before(action: str) -> Iterator[None]:
+    """The process is killed right before it asks any service for `action`."""
+
+    def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if read_request(request).action == action:
+            raise Killed(f"before {action}")
+        return go_on(request)
+
+    with intercepted(process):
         yield
 
 
@@ -308,12 +326,27 @@ def _answer(request: Any, status: int, code: str) -> Any:
     return status, {"content-type": "text/xml"}, body
 
 
+_unaffected: list[bool] = []
+
+
+@contextmanager
+def unaffected() -> Iterator[None]:
+    """What is asked in here meets no fault and is not recorded: what AWS's services ask of each other, and tests."""
+    _unaffected.append(True)
+    try:
+        yield
+    finally:
+        _unaffected.pop()
+
+
 @contextmanager
 def intercepted(process: Fault) -> Iterator[None]:
     """Every request of this process to AWS goes through `process`."""
     original = BotocoreStubber.process_request
 
     def process_request(stubber: BotocoreStubber, request: Any) -> Any:
+        if _unaffected:
+            return original(stubber, request)
         return process(request, lambda passed: original(stubber, passed))
 
     with patch.object(BotocoreStubber, "process_request", process_request):

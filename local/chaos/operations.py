@@ -1,0 +1,208 @@
+"""The operations under test, each brought to the moment before it runs; and one whole run around it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hikae.domain.model import Region
+from local.chaos.delivery import EVENTS, MESSAGES, TICKS, Delivery, schedule_deliveries
+from local.chaos.stage import Stage, Wanted, deliver_one_by_one
+from local.chaos.verdict import Ending, look
+from local.inprocess import PRIMARY, RECOVERY
+
+SLOT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+END = SLOT + timedelta(minutes=48)
+EDGE = timedelta(seconds=1)
+TICK = timedelta(minutes=10)
+"""Half as often as by default: between two of them a message that nobody finished is still invisible."""
+
+_RULE = """\
+version: 1
+plan: {name}
+timezone: UTC
+selection: {{resources: {resources}, tags: {{Backup: {tag}}}}}
+rules:
+  - name: hourly
+    schedule: "0 * * * *"
+    start_window: 1h
+    protect: {protect}
+    retention: {{keep_last: 2}}
+    copies: [{{region: us-west-2, retention: {{keep_last: 2}}}}]
+    objectives: {{rpo: 2h, rto: 1h}}
+"""
+SNAPSHOT_PLAN = _RULE.format(name="production", resources="[instance, volume]", tag="production", protect="snapshots")
+IMAGE_PLAN = _RULE.format(name="web-images", resources="[instance]", tag="image", protect="image")
+FOREIGN = "made by hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class World:
+    """A fleet and its plans, with two hours of history: what is kept at both sites, and what prune will let go."""
+
+    name: str
+    plans: Mapping[str, str]
+    populate: Callable[[Stage], None]
+
+    def build(self, *, seed: int = 0, snapshot_copy_limit: int = 20) -> Stage:
+        """A stage to enter, on which `begin` is to be called."""
+        return Stage(self.plans, seed=seed, snapshot_copy_limit=snapshot_copy_limit, tick=TICK)
+
+    def begin(self, stage: Stage) -> None:
+        """Launch the fleet, and let the slots before SLOT pass."""
+        self.populate(stage)
+        stage.run_until(SLOT - EDGE)
+        stage.invocations.clear()  # an ending is about what comes now
+
+
+def _populate_snapshots(stage: Stage) -> None:
+    stage.installation.launch()
+    volume = stage.installation.detached_volume()
+    # Somebody's own snapshot, and somebody else's with tags like ours: neither is anybody's to delete.
+    ec2 = stage.twin.client("ec2", PRIMARY)
+    ec2.create_snapshot(VolumeId=volume, Description=FOREIGN)
+    tags = [{"Key": "hikae:installation", "Value": "other"}, {"Key": "hikae:v", "Value": "1"}]
+    ec2.create_snapshot(VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": tags}])
+
+
+def _populate_images(stage: Stage) -> None:
+    [instance] = stage.installation.launch(tags={"Backup": "image"})
+    stage.twin.client("ec2", PRIMARY).create_image(InstanceId=instance, Name=FOREIGN, NoReboot=True)
+
+
+def _populate_throughput(stage: Stage) -> None:
+    device = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 125, "VolumeType": "st1"}}
+    stage.installation.launch(BlockDeviceMappings=[device])
+
+
+def _populate_wide(stage: Stage) -> None:
+    stage.installation.launch(6)
+
+
+def _rarely(plan: str) -> str:
+    """The plan with a slot every three hours, each of which may be made up for nearly as long."""
+    return plan.replace("0 * * * *", "0 */3 * * *").replace("start_window: 1h", "start_window: 170m")
+
+
+SNAPSHOTS = World(name="snapshots", plans={"production": SNAPSHOT_PLAN}, populate=_populate_snapshots)
+IMAGES = World(name="images", plans={"web-images": IMAGE_PLAN}, populate=_populate_images)
+LONG_SNAPSHOTS = World(
+    name="snapshots, every three hours", plans={"production": _rarely(SNAPSHOT_PLAN)}, populate=_populate_snapshots
+)
+LONG_IMAGES = World(
+    name="images, every three hours", plans={"web-images": _rarely(IMAGE_PLAN)}, populate=_populate_images
+)
+THROUGHPUT = World(
+    name="an instance with an st1 volume",
+    plans={"production": _rarely(SNAPSHOT_PLAN)},
+    populate=_populate_throughput,
+)
+WIDE = World(name="six instances", plans={"production": SNAPSHOT_PLAN}, populate=_populate_wide)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation: in which world, which invocation it is, and how the stage comes to the moment before it.
+
+    `deliveries` are the ways in which what starts it may arrive. One that `is_single` never runs twice at a time: its
+    queue has one message group, and a message stays invisible for longer than the function may run.
+    """
+
+    name: str
+    world: World
+    is_meant: Wanted
+    prepare: Callable[[Stage], None]
+    deliveries: Mapping[str, Delivery]
+    is_single: bool = False
+
+
+def _function(function: str, *, region: Region | None = None, kind: str = "") -> Wanted:
+    """The next invocation of a function, in a Region or with a job of a kind where these are given."""
+
+    def is_meant(name: str, where: Region, event: Mapping[str, Any]) -> bool:
+        bodies = "".join(record["body"] for record in event.get("Records", ()))
+        return name == function and region in {None, where} and (not kind or f'"kind": "{kind}"' in bodies)
+
+    return is_meant
+
+
+def _at_once(_stage: Stage) -> None:
+    """What happens next is the operation, or leads to it."""
+
+
+def _one_by_one(stage: Stage) -> None:
+    stage.courier = deliver_one_by_one
+
+
+def _all_copies_at_once(stage: Stage) -> None:
+    """No event wakes the broker before everything is there to be copied: the sweep finds it all."""
+    relay, stage.relay = stage.relay, lambda _: None
+    stage.run_until(SLOT + timedelta(minutes=6))
+    stage.relay = relay
+
+
+def _before_prune(stage: Stage) -> None:
+    stage.run_until(SLOT + timedelta(minutes=41))
+
+
+OPERATIONS = (
+    Operation(
+        name="schedule_backups",
+        world=SNAPSHOTS,
+        is_meant=_function("ScheduleBackups"),
+        prepare=_at_once,
+        deliveries=TICKS,
+    ),
+    Operation(
+        name="snapshot_volumes, a set",
+        world=SNAPSHOTS,
+        is_meant=_function("SnapshotVolumes", kind="snapshot-set"),
+        prepare=_one_by_one,
+        deliveries=MESSAGES,
+    ),
+    Operation(
+        name="snapshot_volumes, a detached volume",
+        world=SNAPSHOTS,
+        is_meant=_function("SnapshotVolumes", kind="snapshot"),
+        prepare=_one_by_one,
+        deliveries=MESSAGES,
+    ),
+    Operation(
+        name="snapshot_volumes, a batch of both",
+        world=SNAPSHOTS,
+        is_meant=_function("SnapshotVolumes"),
+        prepare=_at_once,
+        deliveries=MESSAGES,
+    ),
+    Operation(
+        name="build_images", world=IMAGES, is_meant=_function("BuildImages"), prepare=_at_once, deliveries=MESSAGES
+    ),
+    *(
+        Operation(
+            name=f"copy_recovery_points, {world.name}",
+            world=world,
+            is_meant=_function("CopyRecoveryPoints"),
+            prepare=_all_copies_at_once,
+            deliveries={**MESSAGES, **EVENTS},
+            is_single=True,
+        )
+        for world in (SNAPSHOTS, IMAGES)
+    ),
+    *(
+        Operation(
+            name=f"prune_recovery_points, {world.name}, {site}",
+            world=world,
+            is_meant=_function("PruneRecoveryPoints", region=region),
+            prepare=_before_prune,
+            deliveries=schedule_deliveries(f"prune {region}"),
+        )
+        for world in (SNAPSHOTS, IMAGES)
+        for site, region in (("primary", PRIMARY), ("recovery", RECOVERY))
+    ),
+)
+
+
+def finish(stage: Stage, *, until: datetime = END) -> Ending:
+    """Let the rest of the hour pass, prunes included, and see how it ends."""
+    stage.run_until(until)
+    return look(stage)

@@ -1,0 +1,235 @@
+"""How a run ended, and what is wrong with that: compared with a run that met no fault, and with what is never right."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import FakeDeleteMarker, s3_backends
+
+from hikae.domain import naming
+from hikae.domain.model import Region
+from local.chaos.stage import TIMED_OUT, VOLATILE_TAGS, Invocation, Removal, Stage
+from local.inprocess import ACCOUNT, PRIMARY, RECOVERY
+from local.twin.inspection import compare_state, digest_of
+
+_TIMES = frozenset({"written_at", "published_at", "dispatched_at", "expires_at", "attempt"})
+_LIMITED = ("CopySnapshot", "CopyImage")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The end of one run: what there is, without ids, times, attempt numbers and locks, and how it came about.
+
+    `state` is by Region and kind, each a list in which what is there twice is listed twice.
+    """
+
+    state: Mapping[str, tuple[str, ...]]
+    removals: tuple[Removal, ...]
+    mixed: tuple[str, ...]
+    refused_for_limit: int
+    highest_in_flight: int
+    limit: int
+    waiting: Mapping[str, int]
+    dead: Mapping[str, int]
+    failed_runs: tuple[str, ...]
+    invocations: tuple[Invocation, ...]
+
+    @property
+    def digest(self) -> str:
+        """Equal for two runs that ended alike."""
+        return digest_of({name: list(each) for name, each in self.state.items()})
+
+    def without(self, *texts: str) -> "Ending":
+        """The same ending without what mentions any of these texts."""
+        state = {
+            kind: tuple(each for each in listed if not any(text in each for text in texts))
+            for kind, listed in self.state.items()
+        }
+        return replace(self, state=state)
+
+    def lines(self, **wanted: Any) -> list[Mapping[str, Any]]:
+        """What the functions logged with these fields."""
+        return [
+            line
+            for invocation in self.invocations
+            for line in invocation.lines
+            if all(line.get(key) == value for key, value in wanted.items())
+        ]
+
+    def names_as_failed(self, resource: str) -> bool:
+        """Whether an error line names the resource, and a metric that an alarm watches counts it."""
+        for invocation in self.invocations:
+            if resource in invocation.error:
+                return True  # Lambda logs it, and the alarm is on its errors
+            told = [line for line in invocation.lines if line.get("levelname") == "ERROR"]
+            if any(resource in json.dumps(line, default=str) for line in told) and (
+                invocation.error or any(invocation.metrics.get(name) for name in _ALARMED)
+            ):
+                return True
+        return False
+
+
+_ALARMED = ("FailedResources", "MissedSlots", "UnreadablePlans", "UnprotectableResources", "JobsReturned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What is wrong with an ending. All of it is to be nothing."""
+
+    missed: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    wrong_deletions: tuple[str, ...] = ()
+    over_limit: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(getattr(self, each.name) for each in fields(self))
+
+    def __str__(self) -> str:
+        """All of it, one a line."""
+        return "\n".join(f"{each.name}: {text}" for each in fields(self) for text in getattr(self, each.name))
+
+
+def digest_now(stage: Stage) -> str:
+    """What `Ending.digest` would be if the run ended now."""
+    return digest_of({name: list(each) for name, each in _state(stage).items()})
+
+
+def _state(stage: Stage) -> dict[str, tuple[str, ...]]:
+    return {**_ec2(stage), **_documents(stage), **_slots(stage)}
+
+
+def look(stage: Stage) -> Ending:
+    """How the run of `stage` has ended."""
+    calls = stage.twin.world.calls
+    waiting = stage.waiting()
+    return Ending(
+        state=_state(stage),
+        removals=tuple(stage.removals),
+        mixed=tuple(_mixed(stage)),
+        refused_for_limit=sum(calls.count(name, region=RECOVERY, error="ResourceLimitExceeded") for name in _LIMITED),
+        highest_in_flight=calls.high_water["pending copies", RECOVERY],
+        limit=stage.installation.snapshot_copy_limit,
+        waiting={name: count for name, count in waiting.items() if count and not name.endswith("Dead")},
+        dead={name: count for name, count in waiting.items() if count and name.endswith("Dead")},
+        failed_runs=tuple(stage.failed_runs),
+        invocations=tuple(stage.invocations),
+    )
+
+
+def judge(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -> Faults:
+    """What is wrong with `ending`, where `clean` is how it should have ended. `unnamed` should have been named."""
+    missing: list[str] = []
+    duplicates: list[str] = []
+    orphans: list[str] = []
+    for kind in sorted({*ending.state, *clean.state}):
+        there, wanted = Counter(ending.state.get(kind, ())), Counter(clean.state.get(kind, ()))
+        missing.extend((wanted - there).elements())
+        for extra in (there - wanted).elements():
+            (duplicates if extra in wanted else orphans).append(extra)
+    over = [f"{ending.refused_for_limit} copies were asked for beyond the limit"] if ending.refused_for_limit else []
+    if ending.highest_in_flight > ending.limit:
+        over.append(f"{ending.highest_in_flight} copies in flight, the limit is {ending.limit}")
+    unfinished = [
+        # A wake is only a hint: one that is left says nothing that the next look would not find.
+        *(f"{count} messages are left in {name}" for name, count in ending.waiting.items() if name != "WakeQueue"),
+        *(f"gave up: {run}" for run in ending.failed_runs),
+        *(f"cut off: {each.function} at {each.at}" for each in ending.invocations if TIMED_OUT in each.error),
+    ]
+    return Faults(
+        missed=tuple(missing),
+        duplicates=tuple(duplicates),
+        mixed=ending.mixed,
+        orphans=tuple(orphans),
+        wrong_deletions=tuple(_wrong_deletions(ending, clean)),
+        over_limit=tuple(over),
+        unfinished=tuple(unfinished),
+        unnamed=tuple(unnamed),
+    )
+
+
+def _wrong_deletions(ending: Ending, clean: Ending) -> Iterable[str]:
+    """What was complete and needed, and was deleted although nothing like it was left."""
+    needed = {(region, each) for region in (PRIMARY, RECOVERY) for each in _resources(clean, region)}
+    for removal in ending.removals:
+        if removal.is_complete and not removal.left and (removal.region, removal.identity) in needed:
+            yield removal.identity
+
+
+def _resources(ending: Ending, region: Region) -> Sequence[str]:
+    return (*ending.state[f"{region} snapshots"], *ending.state[f"{region} images"])
+
+
+def _ec2(stage: Stage) -> dict[str, tuple[str, ...]]:
+    state = {}
+    for region in (PRIMARY, RECOVERY):
+        for kind, each in compare_state(stage.twin.backend(region), leave_out=VOLATILE_TAGS).items():
+            state[f"{region} {kind}"] = tuple(each)
+    return state
+
+
+def _documents(stage: Stage) -> dict[str, tuple[str, ...]]:
+    """Every document of both buckets: manifests, inventories, plans."""
+    state = {}
+    for region, settings in ((PRIMARY, stage.installation.primary), (RECOVERY, stage.installation.recovery)):
+        documents = []
+        for key, found in s3_backends[ACCOUNT]["aws"].buckets[settings.bucket].keys.items():
+            if isinstance(found, FakeDeleteMarker):
+                continue
+            # A manifest's key ends in the attempt; what it says is the same for each.
+            name = key.rpartition("/")[0] if key.startswith("manifests/") else key
+            documents.append(f"{name}: {_timeless(found.value.decode())}")
+        state[f"{region} documents"] = tuple(sorted(documents))
+    return state
+
+
+def _timeless(text: str) -> str:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    return json.dumps({key: value for key, value in document.items() if key not in _TIMES}, sort_keys=True)
+
+
+def _slots(stage: Stage) -> dict[str, tuple[str, ...]]:
+    """What both tables remember, apart from locks."""
+    state = {}
+    for region, settings in ((PRIMARY, stage.installation.primary), (RECOVERY, stage.installation.recovery)):
+        items = [
+            item.to_json()["Attributes"]
+            for item in dynamodb_backends[ACCOUNT][region].tables[settings.table].all_items()
+        ]
+        kept = [
+            json.dumps({key: value for key, value in item.items() if key not in _TIMES}, sort_keys=True)
+            for item in items
+            if not item["pk"]["S"].startswith("lock#")
+        ]
+        state[f"{region} slots"] = tuple(sorted(kept))
+    return state
+
+
+def _mixed(stage: Stage) -> Iterable[str]:
+    """The sets that the product takes for complete although their members are of different instants."""
+    made = {each.id: each for each in stage.twin.world.snapshots_made}
+    for region in (PRIMARY, RECOVERY):
+        backend = stage.twin.backend(region)
+        sets: dict[tuple[str, ...], list[Any]] = {}
+        for snapshot in backend.snapshots.values():
+            tags = backend.tags_of(snapshot.id)
+            if tags.get("hikae:kind") != "snapshot-set" or snapshot.owner_id != ACCOUNT:
+                continue
+            time = tags.get("hikae:source-time") or naming.format_time(snapshot.start_time.replace(microsecond=0))
+            kind = "copy" if naming.COPY_OF in tags else "source"
+            key = (tags[naming.POINT], tags[naming.ATTEMPT], str(time), kind)
+            sets.setdefault(key, []).append(made[snapshot.copy.source_id] if snapshot.copy else snapshot)
+        for name, sources in sets.items():
+            if len({id(source.set) for source in sources}) > 1:
+                yield f"{region} {'/'.join(name)}"
