@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models.instances import Instance, Reservation
 
 from local.twin.errors import refuse
@@ -140,11 +141,14 @@ class InstancesResponse(SnapshotsResponse):
 
     def _instances(self, ids: Sequence[str]) -> Iterator[tuple[Reservation, Instance]]:
         wanted = {self.backend.get_instance(instance_id).id for instance_id in ids}
+        for instance_id in wanted:
+            if self.backend.sightings.is_hidden(instance_id):
+                raise InvalidInstanceIdError(instance_id)
         return (
             (reservation, instance)
             for reservation in self.backend.reservations.values()
             for instance in reservation.instances
-            if not wanted or instance.id in wanted
+            if (not wanted or instance.id in wanted) and not self.backend.sightings.is_hidden(instance.id)
         )
 
     def describe_instance_status(self) -> ActionResult:

@@ -149,6 +149,7 @@ class InstancesBackend(ImageCatalog):
                 instance_store_devices=[device for device in devices if not device.is_ebs],
             )
             self._launches[instance.id] = launch
+            self.sightings.appear(instance.id)
             self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
         return reservation
 

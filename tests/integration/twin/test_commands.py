@@ -163,6 +163,20 @@ def test_a_volume_of_a_snapshot_needs_the_snapshots_key(twin: Twin) -> None:
     assert ec2.describe_volumes(VolumeIds=[made])["Volumes"][0]["State"] == "error"
 
 
+def test_an_instance_may_be_hidden_for_a_while_and_its_token_is_known_at_once(twin: Twin) -> None:
+    ec2 = twin.client("ec2", REGION)
+    twin.world.lag = timedelta(seconds=30)
+    instance = launch(twin, ClientToken="one")
+    assert ec2.describe_instances()["Reservations"] == []
+    with pytest.raises(ClientError) as error:
+        ec2.describe_instances(InstanceIds=[instance])
+    assert code(error) == "InvalidInstanceID.NotFound"
+    assert launch(twin, ClientToken="one") == instance
+    advance(twin, 31)
+    [reservation] = ec2.describe_instances()["Reservations"]
+    assert [each["InstanceId"] for each in reservation["Instances"]] == [instance]
+
+
 def test_there_may_be_no_room_for_a_type_or_in_a_subnet(twin: Twin) -> None:
     with faults.no_capacity(instance_type="m5.large"):
         with pytest.raises(ClientError) as error:

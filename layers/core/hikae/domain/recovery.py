@@ -252,7 +252,7 @@ def restore_target(resource: str, instance: ManifestInstance, settings: Recovery
         elif not settings.default_security_groups:
             problems.append(f"no security group stands for {group}; name it under security_groups")
     groups = list(dict.fromkeys([*groups, *([] if groups else settings.default_security_groups)]))
-    if not groups and not problems:
+    if not groups and not instance.security_groups:
         problems.append("no security group; name one under default_security_groups")
     key, profile = str(instance.described.get("KeyName", "")), _profile_name(instance)
     return Target(

@@ -1,0 +1,153 @@
+"""Every path of the recover state machine: what is raised is retried, then caught; teardown and record follow."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hikae.operations.recovery.take_step import STEPS
+from local.inprocess import RECOVERY, Installation
+from local.state_machine import Player
+from local.twin import faults
+from tests.integration.operations.test_recovery import (
+    DRILL_REQUEST,
+    RESTORE_REQUEST,
+    Dying,
+    leftovers,
+    put_group,
+    record_of,
+)
+
+
+@pytest.fixture
+def one() -> Iterator[Installation]:
+    """A group of one instance."""
+    with Installation() as installation:
+        put_group(installation, plan="snapshots", count=1)
+        yield installation
+
+
+class Raising:
+    """The function, raising in one step: so often, or always."""
+
+    def __init__(self, installation: Installation, step: str, *, times: int = -1) -> None:
+        self._installation = installation
+        self._step = step
+        self._left = times
+
+    def __call__(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event["step"] == self._step and self._left != 0:
+            self._left -= 1
+            raise RuntimeError(f"{self._step} was told to fail")
+        return self._installation.run_step(event)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in ("tear-down", "record")])
+def test_a_step_that_always_raises_is_caught_torn_down_and_recorded(one: Installation, step: str) -> None:
+    player = one.recover("drill-1", call=Raising(one, step))
+    assert player.play({"request": DRILL_REQUEST}) == "FAILED"
+    assert "NoteFailure" in player.visited
+    assert player.visited[-1] == "Failed"
+    record = record_of(one, "drill-1")
+    assert (record["outcome"], record["failure"]) == ("failed", f"{step} was told to fail")
+    assert leftovers(one) == []
+
+
+@pytest.mark.parametrize(
+    "step", ["select", "prepare", "preflight", "launch", "attach", "network", "probe", "tear-down", "record"]
+)
+def test_a_step_that_raises_for_a_while_is_tried_again(one: Installation, step: str) -> None:
+    player = one.recover("drill-1", call=Raising(one, step, times=5))
+    assert player.play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    assert leftovers(one) == []
+
+
+def test_a_teardown_that_always_raises_is_recorded_and_left_to_the_sweep(one: Installation) -> None:
+    player = one.recover("drill-1", call=Raising(one, "tear-down"))
+    # All had passed until then; what is left behind is what the sweep is for.
+    player.play({"request": DRILL_REQUEST})
+    assert player.visited[-3:-1] == ["Record", "AfterRecord"]
+    assert leftovers(one) != []
+    one.end_execution("drill-1")
+    for _ in range(5):
+        one.sweep()
+        one.advance(minutes=1)
+    assert leftovers(one) == []
+
+
+def test_a_record_that_always_raises_fails_the_run_and_the_sweep_records_it(one: Installation) -> None:
+    player = one.recover("drill-1", call=Raising(one, "record"))
+    assert player.play({"request": DRILL_REQUEST}) == "FAILED"
+    assert leftovers(one) == []
+    one.end_execution("drill-1")
+    one.sweep()
+    assert record_of(one, "drill-1")["run"] == "drill-1"
+
+
+def test_together_the_paths_go_through_every_state(one: Installation) -> None:
+    fine = one.recover("drill-1")
+    caught = one.recover("drill-2", call=Raising(one, "launch"))
+    assert fine.play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    assert caught.play({"request": DRILL_REQUEST}) == "FAILED"
+    visited = {*fine.visited, *caught.visited}
+    definition = Player(name="x", call=one.run_step, wait=lambda _: None).definition
+    # Preflight, Attach (without volumes to make), Network and Select never ask to be called again here.
+    assert set(definition["States"]) - visited == {"WaitSelect", "WaitPreflight", "WaitAttach", "WaitNetwork"}
+
+
+def test_a_point_that_proves_unusable_leads_back_to_the_selection(one: Installation) -> None:
+    one.advance(minutes=60)
+    one.back_up()
+    one.copy_all()
+    newest = max(one.recovery_site().catalogue().points, key=lambda point: point.source_time)
+    with faults.refused("RegisterImage", "InvalidSnapshot.NotFound", resource=newest.snapshots[0].id):
+        player = one.recover("drill-1")
+        assert player.play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    assert player.visited.count("Select") == 2
+    record = record_of(one, "drill-1")
+    assert list(record["rejected_points"]) == [newest.id]
+    assert record["members"][0]["point"] != newest.tags.point
+    assert leftovers(one) == []
+
+
+def test_when_no_point_is_left_the_run_fails_with_every_reason(one: Installation) -> None:
+    with faults.refused("RegisterImage", "InvalidSnapshot.NotFound"):
+        assert one.recover("drill-1").play({"request": DRILL_REQUEST}) == "FAILED"
+    record = record_of(one, "drill-1")
+    assert "no image could be registered" in record["failure"]
+    assert len(record["rejected_points"]) == 1
+
+
+def test_an_instance_that_ec2_does_not_show_yet_is_not_launched_again(one: Installation) -> None:
+    """Eventual consistency, and a step that dies after each of its requests: the ClientToken is what is left."""
+    one.twin.world.lag = timedelta(seconds=40)
+    dying = Dying(one, faults.Phase.AFTER)
+    assert one.recover("drill-1", call=dying).play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    one.twin.world.lag = timedelta()
+    one.advance(minutes=5)
+    made = one.recovery_site().recoverer.made(tag="hikae:drill", value="*")
+    assert len([each for each in made if each.kind == "instance"]) == 1
+    assert one.twin.count("RunInstances", region=RECOVERY) > 1
+    assert leftovers(one) == []
+
+
+def test_a_restore_that_fails_keeps_what_it_launched_and_says_so(one: Installation) -> None:
+    one.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{one.restore_vpc['a']}]\n"
+        f"default_security_groups: [{one.restore_vpc['group']}]\n"
+    )
+    assert one.recover("restore-1", call=Raising(one, "network")).play({"request": RESTORE_REQUEST}) == "FAILED"
+    record = record_of(one, "restore-1")
+    [instance] = record["remains"]
+    described = one.twin.client("ec2", RECOVERY).describe_instances(InstanceIds=[instance])
+    assert described["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
+    assert leftovers(one) == []
+
+
+def test_a_restore_without_settings_names_what_it_lacks_before_anything_is_launched(one: Installation) -> None:
+    assert one.recover("restore-1").play({"request": RESTORE_REQUEST}) == "FAILED"
+    failure = record_of(one, "restore-1")["failure"]
+    assert "name it under subnets or default_subnets" in failure
+    assert "name one under default_security_groups" in failure
+    assert one.twin.count("RunInstances", region=RECOVERY) == 0
