@@ -113,5 +113,5 @@ def test_the_layer_keeps_the_models_of_exactly_the_services_that_are_called():
     makefile = (ROOT / "layers/core/Makefile").read_text()
     (listed,) = re.findall(r"^SERVICES := (.*)$", makefile, re.MULTILINE)
     clients = (ROOT / "layers/core/hikae/aws/clients.py").read_text()
-    called = set(re.findall(r'(?:_client|boto3\.client)\(\s*"([a-z0-9]+)"', clients))
+    called = set(re.findall(r'(?:_client|boto3\.client)\(\s*"([a-z0-9-]+)"', clients))
     assert {service.rstrip("/") for service in listed.split("|")} == called

@@ -15,6 +15,8 @@ ACTIONS = {
     "CopyRecoveryPoints": COPYING,
     "PruneRecoveryPoints": DELETING,
 }
+FEW = {"Recover"}
+"""It deregisters what a drill has registered, an image for each instance, between waits of its state machine."""
 SITES = pytest.mark.parametrize("site", [primary, recovery], ids=["primary", "recovery"])
 
 
@@ -64,7 +66,7 @@ def test_whatever_creates_copies_or_deletes_is_paced(site: Callable[[], Site]) -
     for function in site().of_type("AWS::Lambda::Function"):
         for action in REQUEST_RATES:
             if not action.startswith("Describe") and may(site(), function, action):
-                assert action in ACTIONS[function]
+                assert function in FEW or action in ACTIONS[function]
 
 
 def test_a_site_leaves_something_to_other_tools_by_default() -> None:

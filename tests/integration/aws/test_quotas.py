@@ -19,7 +19,7 @@ def twin() -> Iterator[Twin]:
 
 
 def quotas(twin: Twin) -> ServiceQuotas:
-    return ServiceQuotas(twin.client("service-quotas", REGION))
+    return ServiceQuotas(lambda: twin.client("service-quotas", REGION))
 
 
 def test_the_accounts_value_counts_and_where_none_was_applied_awss(twin: Twin) -> None:
@@ -37,7 +37,7 @@ def test_what_aws_does_not_list_is_none_and_counts_as_soon_as_it_is_listed(twin:
 
 def test_an_answer_holds_for_an_hour(twin: Twin) -> None:
     moments = [0.0]
-    asked = ServiceQuotas(twin.client("service-quotas", REGION), clock=lambda: moments[-1])
+    asked = ServiceQuotas(lambda: twin.client("service-quotas", REGION), clock=lambda: moments[-1])
     assert asked.snapshot_copies() == 20
     twin.world.quotas.set(SNAPSHOT_COPIES, 40)
     moments.append(3600.0)

@@ -24,9 +24,11 @@ _KEPT_SECONDS = 3600
 
 
 class ServiceQuotas:
-    """The quotas of the client's account and Region."""
+    """The quotas of the account and Region of `client`, which is made when first asked for."""
 
-    def __init__(self, client: "ServiceQuotasClient", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: Callable[[], "ServiceQuotasClient"], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._clock = clock
         self._known: dict[re.Pattern[str], tuple[float, int | None]] = {}
@@ -49,9 +51,10 @@ class ServiceQuotas:
 
     def _list(self, service: str) -> Iterator[tuple[str, float]]:
         """Every quota by name: those of the account first, then AWS's defaults, where some are listed only."""
-        for page in self._client.get_paginator("list_service_quotas").paginate(ServiceCode=service):
+        client = self._client()
+        for page in client.get_paginator("list_service_quotas").paginate(ServiceCode=service):
             for quota in page["Quotas"]:
                 yield quota["QuotaName"], quota["Value"]
-        for defaults in self._client.get_paginator("list_aws_default_service_quotas").paginate(ServiceCode=service):
+        for defaults in client.get_paginator("list_aws_default_service_quotas").paginate(ServiceCode=service):
             for quota in defaults["Quotas"]:
                 yield quota["QuotaName"], quota["Value"]

@@ -137,7 +137,7 @@ def _quotas_of(clients: "Clients") -> "ServiceQuotas":
     """The quotas of these clients' account and Region: what was asked a moment ago still holds in the next run."""
     from hikae.aws.quotas import ServiceQuotas  # noqa: PLC0415 - as above
 
-    return ServiceQuotas(clients.service_quotas())
+    return ServiceQuotas(clients.service_quotas)
 
 
 def _source_site(settings: Settings, primary: Place) -> "SourceSite":
