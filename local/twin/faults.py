@@ -255,7 +255,7 @@ def no_capacity(
                 return _answer(request, 500 if code.startswith("Insufficient") else 400, code)
         return go_on(request)
 
-    with _intercepted(process):
+    with intercepted(process):
         yield
 
 
