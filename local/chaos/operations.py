@@ -61,6 +61,7 @@ def _populate_snapshots(stage: Stage) -> None:
     # Somebody's own snapshot, and somebody else's with tags like ours: neither is anybody's to delete.
     ec2 = stage.twin.client("ec2", PRIMARY)
     ec2.create_snapshot(VolumeId=volume, Description=FOREIGN)
+    stage.wait(timedelta(seconds=15))
     tags = [{"Key": "hikae:installation", "Value": "other"}, {"Key": "hikae:v", "Value": "1"}]
     ec2.create_snapshot(VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": tags}])
 

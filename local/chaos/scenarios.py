@@ -13,6 +13,7 @@ from typing import Any
 
 from hikae.domain.model import Region
 from local.chaos.branches import branch, branches
+from local.chaos.delivery import schedule_deliveries
 from local.chaos.operations import (
     END,
     IMAGE_PLAN,
@@ -177,17 +178,21 @@ def _disable_key(stage: Stage) -> Iterable[str]:
 
 
 def _hold_pending(kind: str, number: int) -> Play:
-    """Somebody else has `number` snapshots of each volume of a kind under way, for the next minutes."""
+    """Somebody else has `number` snapshots of each volume of a kind under way when the tick comes, for some minutes."""
 
     def play(stage: Stage) -> Iterable[str]:
         def hold() -> None:
-            ec2 = stage.twin.client("ec2", PRIMARY)
+            ec2, world = stage.twin.client("ec2", PRIMARY), stage.twin.world
+            durations, world.durations = world.durations, replace(world.durations, snapshot_base=5 * MINUTE)
             for volume in ec2.describe_volumes()["Volumes"]:
                 if volume["VolumeType"] == kind:
-                    for _ in range(number):
-                        ec2.create_snapshot(VolumeId=volume["VolumeId"], Description="somebody else's")
+                    ec2.create_snapshot(VolumeId=volume["VolumeId"], Description="somebody else's")
+            world.durations = durations
 
-        stage.at(SLOT - timedelta(milliseconds=500), hold)
+        # 15 s must lie between two snapshots of one volume.
+        for turn in range(number):
+            stage.at(SLOT + timedelta(seconds=16 * turn), hold)
+        schedule_deliveries("tick")["the tick comes two minutes late"](stage)
         stage.at(END - MINUTE, partial(_clear, stage, PRIMARY, "somebody else's"))
         return ()
 

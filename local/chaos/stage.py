@@ -31,6 +31,7 @@ from hikae.runtime import entry, reporting, wiring
 from local.chaos.template import ROOT, Deployment, Function, read_deployment
 from local.inprocess import ACCOUNT, PRIMARY, RECOVERY, Installation
 from local.twin import faults
+from local.twin.clock import ManualClock
 from local.twin.events import Envelope
 from local.twin.faults import Killed, unaffected
 from local.twin.inspection import name_image, name_snapshot
@@ -156,7 +157,9 @@ class Stage:
         keys = {name: os.environ.get(name, "chaos") for name in _ENVIRONMENT}
         self._stack.enter_context(patch.dict(os.environ, {**keys, "AWS_DEFAULT_REGION": PRIMARY}))
         self._traveller = self._stack.enter_context(time_machine.travel(START, tick=False))
+        # Whoever waits in the process waits by this clock: botocore between its attempts, a pacer for its tokens.
         self._stack.enter_context(patch("time.sleep", self.sleep))
+        self._stack.enter_context(patch("time.monotonic", self._seconds))
         self._stack.enter_context(self.installation)
         self._stack.enter_context(_latency(lambda: self.wait(LATENCY)))
         self._make_queues()
@@ -197,6 +200,10 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         """What time.sleep does."""
         self.wait(timedelta(seconds=seconds))
+
+    def _seconds(self) -> float:
+        now: datetime = getattr(getattr(self.installation, "twin", None), "clock", ManualClock(START)).now()
+        return now.timestamp()
 
     def run_until(self, moment: datetime) -> None:
         """Let everything happen that is to happen up to `moment`."""

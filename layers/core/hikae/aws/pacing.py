@@ -14,20 +14,20 @@ class Pacer:
     """One worker's buckets, full when the process starts.
 
     `clock` tells seconds that never go back; a process that Lambda has frozen only underestimates its tokens. `sleep`
-    lets seconds pass.
+    lets seconds pass. Without them they are the process's own, as they are when the pacer is made.
     """
 
     def __init__(
         self,
         share: Share | None = None,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
-        self.sleep = sleep
-        self._clock = clock
+        self.sleep = sleep or time.sleep
+        self._clock = clock or time.monotonic
         rates = share.rates() if share else {}
-        self._buckets = {action: Bucket.full(rate, at=clock()) for action, rate in rates.items()}
+        self._buckets = {action: Bucket.full(rate, at=self._clock()) for action, rate in rates.items()}
 
     def wait(self, action: str) -> None:
         """Take a token for `action`, once there is one; an action that the share does not name goes at once."""
