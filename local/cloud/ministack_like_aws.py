@@ -10,6 +10,7 @@ silence. Each rule names the page that it is from.
 
 # ruff: noqa: SLF001 - there is no public way to any of this
 
+import itertools
 import json
 import logging
 import threading
@@ -27,6 +28,9 @@ log = logging.getLogger("ministack_like_aws")
 _LOOK_EVERY_SECONDS = 1.0
 _GAUGES_FRESH_SECONDS = 30.0
 """AWS publishes a queue's metrics every minute. A change is published at once here, to be waited for less."""
+
+_OUT_OF_ORDER = 600.0
+"""How many seconds late a value may come and still be judged."""
 
 
 def main() -> None:
@@ -189,13 +193,19 @@ def evaluate_alarm(alarm: dict[str, Any]) -> None:
 def _values_of(alarm: Mapping[str, Any]) -> Iterator[float | None]:
     """The statistic of each period, the newest first; None where there was no value."""
     key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(_dimensions_of(alarm)))
-    points = list(cloudwatch._metrics.get(key) or [])
     period, now = int(alarm.get("Period", 60)), time.time()
+    begin = now - period * int(alarm.get("EvaluationPeriods", 1))
+    # A cloud may run for days: only as much is read as is judged, and what may have come out of order.
+    points = list(itertools.takewhile(lambda each: each["Timestamp"] > begin - _OUT_OF_ORDER, _newest_first(key)))
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
     for number in range(int(alarm.get("EvaluationPeriods", 1))):
         end = now - number * period
         inside = [point for point in points if end - period < point["Timestamp"] <= end]
         yield cloudwatch._stat_value(cloudwatch._calc_stats(inside), statistic, inside) if inside else None
+
+
+def _newest_first(key: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
+    yield from reversed(list(cloudwatch._metrics.get(key) or []))
 
 
 def _dimensions_of(alarm: Mapping[str, Any]) -> dict[str, str]:

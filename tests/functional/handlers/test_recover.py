@@ -68,6 +68,19 @@ def test_drills_that_are_due_are_started(functions: Functions) -> None:
     assert invoke(functions, load_event("recover/start-drills"))["started"] == []
 
 
+@pytest.mark.parametrize(
+    ("case", "said", "not_said"),
+    [("sweep", "SucceededSweeps", "SucceededDrillStarts"), ("start-drills", "SucceededDrillStarts", "SucceededSweeps")],
+)
+def test_each_of_its_schedules_says_by_itself_that_its_run_came_to_its_end(
+    functions: Functions, capsys: pytest.CaptureFixture[str], case: str, said: str, not_said: str
+) -> None:
+    invoke(functions, load_event(f"recover/{case}"))
+    printed = capsys.readouterr().out
+    assert f'"{said}":[1.0]' in printed.replace(" ", "")
+    assert not_said not in printed
+
+
 def test_a_step_that_is_none_is_refused(functions: Functions) -> None:
     with pytest.raises(RunError, match="'dance' is not a step"):
         invoke(functions, {"step": "dance", "run": "drill-1"})
