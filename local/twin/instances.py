@@ -6,6 +6,8 @@ Sources: EC2 API Reference (RunInstances, StartInstances, StopInstances, RebootI
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,6 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from moto.ec2.exceptions import OperationDisableApiStopNotPermitted, OperationNotPermitted4
+from moto.ec2.models.instance_types import INSTANCE_TYPES as _TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 
 from local.twin.block_devices import Device, check_snapshot_of_device, merge_block_devices, parse_block_devices
@@ -22,8 +25,10 @@ from local.twin.errors import refuse
 from local.twin.events import instance_changed
 from local.twin.image_catalog import ImageCatalog
 from local.twin.image_record import Image
+from local.twin.quotas import STANDARD_FAMILIES, STANDARD_VCPUS
 from local.twin.volumes import Volume, check_volume_type
 
+INSTANCE_TYPES = {each["InstanceType"]: each for each in (_TYPES.values() if isinstance(_TYPES, dict) else _TYPES)}
 _STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _START = timedelta(seconds=25)
 _STOP = timedelta(seconds=30)
@@ -130,6 +135,7 @@ class InstancesBackend(ImageCatalog):
         ):
             devices = merge_block_devices(image=devices, requested=parse_block_devices(mappings or []))
         devices = [self._complete(device, image=image) for device in devices]
+        self._check_vcpus(kwargs.get("instance_type") or "m1.small", count)
         self._check_address(kwargs.get("private_ip"), subnet_id=kwargs.get("subnet_id"))
         tags = kwargs.pop("tags", None) or {}
         kwargs.setdefault("is_instance_type_default", not kwargs.get("instance_type"))
@@ -152,6 +158,27 @@ class InstancesBackend(ImageCatalog):
             self.sightings.appear(instance.id)
             self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
         return reservation
+
+    def _check_vcpus(self, instance_type: str, count: int) -> None:
+        """VcpuLimitExceeded above the quota on running On-Demand instances, which is counted in vCPUs.
+
+        EC2 User Guide, "On-Demand Instance quotas"; errors-overview. Only the standard families have a quota here.
+        """
+        if not _is_standard(instance_type):
+            return
+        limit = self.world.quotas.limit(STANDARD_VCPUS)
+        kinds = Counter(
+            self._instances_by_id[each].instance_type
+            for each in self._launches
+            if self.get_instance(each).state in ("pending", "running")
+        )
+        kinds[instance_type] += count
+        wanted = sum(_vcpus(kind) * number for kind, number in kinds.items() if _is_standard(kind))
+        if wanted > limit:
+            raise refuse(
+                "VcpuLimitExceeded",
+                f"You have requested more vCPU capacity than your current vCPU limit of {limit} allows.",
+            )
 
     def _check_address(self, address: str | None, *, subnet_id: str | None) -> None:
         """Refuses a private address that is taken or outside of the subnet; moto raises a bare Exception.
@@ -366,6 +393,16 @@ class InstancesBackend(ImageCatalog):
             del self.reservations[reservation.id]
         self._instances_by_id.pop(instance.id, None)
         self.forget_tags(instance.id)
+
+
+def _is_standard(instance_type: str) -> bool:
+    family = re.match(r"[a-z]+", instance_type)
+    return family is not None and family.group() in STANDARD_FAMILIES | {"im", "is"}
+
+
+def _vcpus(instance_type: str) -> int:
+    vcpus: int = INSTANCE_TYPES[instance_type]["VCpuInfo"]["DefaultVCpus"] if instance_type in INSTANCE_TYPES else 0
+    return vcpus
 
 
 def _incorrect_state(instance: Instance, wanted: str) -> Exception:

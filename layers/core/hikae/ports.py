@@ -388,6 +388,12 @@ class Surroundings(Protocol):
     def offered(self, names: Collection[str], zones: Collection[str]) -> frozenset[tuple[str, str]]:
         """Which of these types are offered in which of these Availability Zones."""
 
+    def running_types(self) -> Mapping[str, int]:
+        """How many instances of each type are pending or running."""
+
+    def vcpu_quotas(self, names: Collection[str]) -> Mapping[str, int]:
+        """The limits of these quotas on vCPUs, as far as AWS lists them."""
+
     def is_key_usable(self) -> bool:
         """Whether the site's key, which every copy is encrypted with, can be used.
 

@@ -18,6 +18,7 @@ from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Instal
 from local.state_machine import Stopped
 from local.twin import faults
 from local.twin.commands import Outcome
+from local.twin.quotas import STANDARD_VCPUS
 
 DRILL = """\
 recovery: {instance_types: [m5a.large, m6g.large, m5.xlarge]}
@@ -399,6 +400,25 @@ def test_no_capacity_anywhere_is_a_named_outcome_with_a_complete_teardown(group:
     record = record_of(group, "drill-1")
     assert record["outcome"] == "failed"
     assert "no capacity for any type in any zone" in record["failure"]
+    assert leftovers(group) == []
+
+
+def test_a_quota_without_room_is_found_before_anything_is_launched(group: Installation) -> None:
+    group.twin.world.quotas.set(STANDARD_VCPUS, 5)  # three instances of two vCPUs each
+    assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "FAILED"
+    failure = record_of(group, "drill-1")["failure"]
+    assert f"the quota '{STANDARD_VCPUS}' is 5 vCPUs, 0 are in use and the run needs 6" in failure
+    assert group.twin.count("RunInstances", region=RECOVERY) == 0
+    assert leftovers(group) == []
+
+
+def test_quotas_that_nobody_tells_are_noted_and_left_to_the_launch(group: Installation) -> None:
+    group.twin.world.quotas.is_answering = False
+    group.twin.world.quotas.set(STANDARD_VCPUS, 5)
+    assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "FAILED"
+    record = record_of(group, "drill-1")
+    assert "VcpuLimitExceeded" in record["failure"]
+    assert any("nobody knows the quotas" in note for member in record["members"] for note in member["notes"])
     assert leftovers(group) == []
 
 

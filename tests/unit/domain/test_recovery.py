@@ -18,12 +18,14 @@ from hikae.domain.recovery import (
     choose_points,
     decide_teardown,
     drill_target,
+    find_lacking_vcpus,
     image_registration,
     launch_request,
     list_groups,
     member_of,
     order_batches,
     restore_target,
+    vcpu_quota_of,
     why_it_cannot_boot,
 )
 from hikae.domain.recovery_settings import InstanceSettings, RecoverySettings
@@ -198,6 +200,37 @@ def test_an_instance_store_is_not_given_up():
     stored = kind_of("m5d.large", has_instance_store=True)
     reason = why_it_cannot_boot(manifest(EnaSupport=True), kind_of(), source=stored)
     assert reason == "it has no instance store, and the instance had one"
+
+
+STANDARD = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"
+VCPUS = {"m5.large": 2, "m5a.large": 2, "g5.xlarge": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "quota"),
+    [("m5.large", STANDARD), ("im4gn.large", STANDARD), ("g5.xlarge", "Running On-Demand G and VT instances")],
+)
+def test_a_type_counts_in_the_quota_of_its_family(kind: str, quota: str):
+    assert vcpu_quota_of(kind) == quota
+    assert vcpu_quota_of("mac1.metal") == ""
+
+
+def ways(*kinds: str) -> list[Rung]:
+    return [Rung(type=kind, subnet="s", zone="z") for kind in kinds]
+
+
+def test_a_quota_is_lacking_where_what_runs_and_what_is_needed_exceed_it():
+    needed = {"i-1": ways("m5.large", "m5a.large"), "i-2": ways("m5.large")}
+    running = {"m5.large": 1, "g5.xlarge": 9}
+    assert find_lacking_vcpus(needed, vcpus=VCPUS, running=running, quotas={STANDARD: 6}) == []
+    [problem] = find_lacking_vcpus(needed, vcpus=VCPUS, running=running, quotas={STANDARD: 5})
+    assert "is 5 vCPUs, 2 are in use and the run needs 4" in problem
+    assert find_lacking_vcpus(needed, vcpus=VCPUS, running=running, quotas={}) == []
+
+
+def test_a_resource_with_ways_in_two_quotas_is_left_to_the_ladder():
+    needed = {"i-1": ways("m5.large", "g5.xlarge")}
+    assert find_lacking_vcpus(needed, vcpus=VCPUS, running={}, quotas={STANDARD: 0}) == []
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

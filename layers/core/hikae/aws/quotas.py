@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hikae.aws.errors import reading
@@ -40,6 +40,11 @@ class ServiceQuotas:
     def image_copies(self) -> int | None:
         """See `ports.CopyQuotas`."""
         return self._find("ec2", _IMAGE_COPIES)
+
+    def vcpus(self, names: Collection[str]) -> Mapping[str, int]:
+        """See `ports.Surroundings.vcpu_quotas`."""
+        found = {name: self._find("ec2", re.compile(re.escape(name))) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _find(self, service: str, name: re.Pattern[str]) -> int | None:
         asked_at, value = self._known.get(name, (None, None))

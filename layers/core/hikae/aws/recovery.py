@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hikae.aws.documents import read_text
 from hikae.aws.errors import reading, send, translate
+from hikae.aws.quotas import ServiceQuotas
 from hikae.domain.document import PlanError
 from hikae.domain.naming import RECOVERY_SETTINGS_KEY
 from hikae.domain.recovery import InstanceType, Made, Subnet
@@ -180,8 +182,9 @@ class Ec2Recoverer:
 class Ec2Surroundings:
     """What the Region offers."""
 
-    def __init__(self, ec2: "EC2Client", *, kms: "KMSClient", key_arn: str) -> None:
+    def __init__(self, ec2: "EC2Client", *, kms: "KMSClient", key_arn: str, quotas: ServiceQuotas) -> None:
         self._ec2 = ec2
+        self._quotas = quotas
         self._kms = kms
         self._key_arn = key_arn
 
@@ -239,6 +242,22 @@ class Ec2Surroundings:
             ):
                 offered.update((each["InstanceType"], each["Location"]) for each in page["InstanceTypeOfferings"])
         return frozenset(offered)
+
+    def running_types(self) -> Mapping[str, int]:
+        """See `ports.Surroundings`."""
+        running: Counter[str] = Counter()
+        with reading("running instances"):
+            for page in self._ec2.get_paginator("describe_instances").paginate(
+                Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}],
+                PaginationConfig={"PageSize": _PAGE},
+            ):
+                for reservation in page["Reservations"]:
+                    running.update(each["InstanceType"] for each in reservation.get("Instances", []))
+        return running
+
+    def vcpu_quotas(self, names: Collection[str]) -> Mapping[str, int]:
+        """See `ports.Surroundings`."""
+        return self._quotas.vcpus(names)
 
     def is_key_usable(self) -> bool:
         """See `ports.Surroundings`."""

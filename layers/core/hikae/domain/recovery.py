@@ -3,6 +3,7 @@
 Requests to EC2 are built here in EC2's own words (RunInstances, RegisterImage), so that they can be judged without it.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
@@ -366,6 +367,62 @@ def _virtualization(instance: ManifestInstance) -> str:
 
 def _flag(described: Mapping[str, Any], image: Mapping[str, Any], key: str) -> bool:
     return described.get(key) is True or image.get(key) is True
+
+
+ON_DEMAND_QUOTAS: Final[Mapping[str, frozenset[str]]] = {
+    "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances": frozenset(
+        {"a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"}
+    ),
+    "Running On-Demand DL instances": frozenset({"dl"}),
+    "Running On-Demand F instances": frozenset({"f"}),
+    "Running On-Demand G and VT instances": frozenset({"g", "gr", "vt"}),
+    "Running On-Demand High Memory instances": frozenset({"u", "u7i", "u7in"}),
+    "Running On-Demand HPC instances": frozenset({"hpc"}),
+    "Running On-Demand Inf instances": frozenset({"inf"}),
+    "Running On-Demand P instances": frozenset({"p"}),
+    "Running On-Demand Trn instances": frozenset({"trn"}),
+    "Running On-Demand X instances": frozenset({"x"}),
+}
+"""The quotas on vCPUs by their names in Service Quotas, each with the families of types that it counts.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html#ec2-on-demand-instances-limits
+"""
+
+
+def vcpu_quota_of(instance_type: str) -> str:
+    """The name of the quota that counts this type's vCPUs; empty where none is known to."""
+    family = re.match(r"[a-z]+", instance_type)
+    letters = family.group() if family else ""
+    return next((name for name, families in ON_DEMAND_QUOTAS.items() if letters in families), "")
+
+
+def find_lacking_vcpus(
+    rungs: Mapping[str, Sequence[Rung]],
+    *,
+    vcpus: Mapping[str, int],
+    running: Mapping[str, int],
+    quotas: Mapping[str, int],
+) -> list[str]:
+    """The quotas that leave no room for a run, each in words.
+
+    `rungs` are the ways to launch each resource: one with ways in two quotas counts in neither, the ladder finds out.
+    `vcpus` are by type, `running` counts the instances of each type that run now, `quotas` are the known limits.
+    """
+    needed: dict[str, int] = {}
+    for ways in rungs.values():
+        names = {vcpu_quota_of(way.type) for way in ways}
+        if len(names) == 1:
+            [name] = names
+            needed[name] = needed.get(name, 0) + min(vcpus.get(way.type, 0) for way in ways)
+    problems = []
+    for name, wanted in needed.items():
+        used = sum(vcpus.get(kind, 0) * number for kind, number in running.items() if vcpu_quota_of(kind) == name)
+        if name in quotas and used + wanted > quotas[name]:
+            problems.append(
+                f"the quota {name!r} is {quotas[name]} vCPUs, {used} are in use and the run needs {wanted};"
+                " ask for more in Service Quotas"
+            )
+    return problems
 
 
 def image_registration(member: Member, manifest: Manifest, run: Run, *, installation: str) -> dict[str, Any]:

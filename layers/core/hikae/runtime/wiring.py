@@ -256,7 +256,9 @@ def recovery_site(settings: Settings) -> "RecoverySite":
         recoverer=Ec2Recoverer(
             creating=clients.creating_ec2(), reading=clients.reading_ec2(), load_balancing=clients.elbv2
         ),
-        surroundings=Ec2Surroundings(clients.reading_ec2(), kms=clients.kms(), key_arn=settings.copy_key_arn),
+        surroundings=Ec2Surroundings(
+            clients.reading_ec2(), kms=clients.kms(), key_arn=settings.copy_key_arn, quotas=_quotas_of(clients)
+        ),
         prober=AwsProber(
             clients.reading_ec2(),
             ssm=clients.ssm,

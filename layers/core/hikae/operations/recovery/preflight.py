@@ -5,12 +5,21 @@ from dataclasses import replace
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest, ManifestError
-from hikae.domain.recovery import Subnet, Target, build_ladder, drill_target, launch_request, restore_target
+from hikae.domain.recovery import (
+    Subnet,
+    Target,
+    build_ladder,
+    drill_target,
+    find_lacking_vcpus,
+    launch_request,
+    restore_target,
+    vcpu_quota_of,
+)
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Mode, Run, Step, failed
 from hikae.operations.recovery.prepare import answer_refusal
 from hikae.operations.recovery.site import RecoverySite
-from hikae.ports import NoCapacity, NotFound, Refused
+from hikae.ports import NoCapacity, NotFound, Refused, Unreachable
 
 
 def preflight(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
@@ -31,9 +40,27 @@ def preflight(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step
         member, found = _check(member, manifest, target, run, site)  # noqa: PLW2901 - the same member, knowing more
         run = run.with_member(member)
         problems.extend(f"{member.resource}: {problem}" for problem in found)
+    if not problems:
+        run, problems = _check_vcpus(run, site)
     if problems:
         return run, failed("; ".join(problems))
     return run, DONE
+
+
+def _check_vcpus(run: Run, site: RecoverySite) -> tuple[Run, list[str]]:
+    """Whether the account's quotas have room for the run; where nobody says, the launch itself will."""
+    waiting = {member.resource: member.rungs for member in run.members if member.is_instance and not member.instance}
+    if not waiting:
+        return run, []
+    running = site.surroundings.running_types()
+    kinds = {rung.type for rungs in waiting.values() for rung in rungs} | set(running)
+    try:
+        quotas = site.surroundings.vcpu_quotas({vcpu_quota_of(kind) for kind in kinds} - {""})
+    except Unreachable as error:
+        first = run.member(next(iter(waiting)))
+        return run.with_member(replace(first, notes=(*first.notes, f"nobody knows the quotas: {error}"))), []
+    vcpus = {name: kind.vcpus for name, kind in site.surroundings.types(kinds).items()}
+    return run, find_lacking_vcpus(waiting, vcpus=vcpus, running=running, quotas=quotas)
 
 
 def target_of(member: Member, manifest: Manifest, run: Run, site: RecoverySite, settings: RecoverySettings) -> Target:
