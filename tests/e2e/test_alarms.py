@@ -214,9 +214,18 @@ def test_a_copy_that_grows_older_than_its_rpo_is_heard_of(cloud: LocalCloud, vol
     wait_until(lambda: volume in breached(), seconds=120, what="the report to name the volume")
     notification = heard.wait_for(cloud, "recovery", "BreachedObjectives", seconds=20)
     assert "older than its RPO" in notification["AlarmDescription"]
+    # A scheduled run that began a little earlier may store its report a little later; the next one is right again.
+    wait_until(
+        lambda: volume in breached() and stored(cloud, volume)["standing"] == "breached", seconds=30, what="the row"
+    )
+    row = stored(cloud, volume)
+    assert row["achieved_rpo_seconds"] > row["rpo_seconds"] == 60
+
+
+def stored(cloud: LocalCloud, resource: str) -> dict[str, Any]:
+    """The row of a resource in the report that is in the bucket."""
     s3 = cloud.client("s3", cloud.recovery_region)
     bucket = cloud.stack_outputs("recovery")["BucketName"]
     report = json.loads(s3.get_object(Bucket=bucket, Key="reports/latest.json")["Body"].read())
-    [row] = [row for row in report["objectives"] if row["resource"] == volume]
-    assert (row["standing"], row["rpo_seconds"]) == ("breached", 60)
-    assert row["achieved_rpo_seconds"] > 60
+    [row] = [row for row in report["objectives"] if row["resource"] == resource]
+    return dict(row)
