@@ -59,6 +59,16 @@ def test_a_sweep_ends_what_has_no_execution(functions: Functions) -> None:
     assert invoke(functions, load_event("recover/sweep")) == {"ended": {}, "failed": {}}
 
 
+def test_a_run_whose_evidence_has_had_its_time_is_not_recorded_again(functions: Functions) -> None:
+    protect(functions)
+    invoke(functions, load_event("recover/select"))
+    invoke(functions, load_event("recover/sweep"))
+    documents = functions.installation.recovery_site().documents
+    documents.delete("evidence/drill-production-shop.json")
+    assert invoke(functions, load_event("recover/sweep")) == {"ended": {}, "failed": {}}
+    assert list(documents.keys("evidence/")) == []
+
+
 def test_drills_that_are_due_are_started(functions: Functions) -> None:
     protect(functions)
     answer = invoke(functions, load_event("recover/start-drills"))

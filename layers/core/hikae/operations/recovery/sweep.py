@@ -25,6 +25,8 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
     outcomes = []
     for name, mode in sorted(_unfinished(site).items()):
         try:
+            if mode is None and site.load(name).ended_at is not None:
+                continue  # it was recorded, and its evidence has had its time
             if site.executions.is_running(name):
                 continue
             outcomes.append(_end(name, mode, site, now))
