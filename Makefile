@@ -53,8 +53,8 @@ lock: | $(UV) ## lock again what the project, the layer and the tools depend on
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
-.PHONY: test lint types imports unit integration functional template e2e
-test: lint types imports unit integration functional template e2e ## everything, as CI runs it
+.PHONY: test lint types imports unit integration functional chaos-points template e2e
+test: lint types imports unit integration functional chaos-points template e2e ## everything, as CI runs it
 
 lint: .venv/.installed
 	ruff format --check .
@@ -112,7 +112,13 @@ demo: setup ## run the main job on a local cloud of its own: about three minutes
 
 # --- the fault suite: begin -------------------------------------------------------------------------------------------
 
-.PHONY: chaos
+.PHONY: chaos chaos-points guards
+chaos-points: setup ## every operation killed at every call: the part of the fault suite that `make test` runs
+	pytest tests/chaos
+
+guards: .venv/.installed ## take each guard out of a copy of the code, and see that a test turns red
+	python -m bench.guards
+
 chaos: .venv/.installed ## every fault at every call of every operation: ten minutes; writes docs/reliability.md
 	PYTHONHASHSEED=0 PYTHONPATH=.:layers/core MOTO_EC2_LOAD_DEFAULT_AMIS=false python -m local.chaos
 

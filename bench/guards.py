@@ -33,7 +33,7 @@ GUARDS = (
         file=HIKAE / "operations/protect.py",
         lines="next_attempt([point for point in catalogue.points if not point.is_copy], now=now)",
         without="next_attempt([], now=now)",
-        test="tests/functional/handlers/test_handlers.py::test_an_instance_job_makes_its_set_and_nothing_comes_back",
+        test="tests/integration/operations/test_snapshot_volumes.py::test_a_job_that_comes_twice_makes_one_point",
     ),
     Guard(
         name="the lock around a job",
@@ -46,8 +46,8 @@ GUARDS = (
     Guard(
         name="one attempt for each creating call",
         file=HIKAE / "aws/clients.py",
-        lines='CREATING = Config(retries={"total_max_attempts": 1}',
-        without='CREATING = Config(retries={"total_max_attempts": 5}',
+        lines='CREATING = Config(retries={"mode": "standard", "total_max_attempts": 1}',
+        without='CREATING = Config(retries={"mode": "standard", "total_max_attempts": 5}',
         test="tests/functional/handlers/test_handlers.py"
         "::test_an_answer_that_was_lost_is_not_asked_for_again_before_ec2_can_be_believed",
     ),
@@ -63,7 +63,8 @@ GUARDS = (
         file=HIKAE / "operations/copy_recovery_points.py",
         lines='sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)',
         without="0",
-        test="tests/chaos/test_guards.py::test_the_copies_of_other_tools_are_counted",
+        test="tests/integration/operations/test_copy_recovery_points.py"
+        "::test_copies_of_other_tools_count_as_in_flight tests/chaos/test_guards.py -k tools",
     ),
     Guard(
         name="the memory of copies that EC2 may not show yet",

@@ -13,8 +13,8 @@ from tests.functional.docs.documents import DOCUMENTS, EXAMPLES, ROOT, Block, bl
 from tests.template.sites import load_template
 
 PLAN_BLOCKS = [block for block in blocks("yaml") if "plan:" in block.text]
-# Written by `make bench`.
-GENERATED = {"docs/benchmarks.md"}
+# Written by `make bench` and `make chaos`.
+GENERATED = {"docs/benchmarks.md", "docs/reliability.md"}
 
 
 def mentions(pattern: str) -> set[str]:
