@@ -3,7 +3,7 @@
 Time is the wall clock's, with durations divided by `--scale`. EC2's API and the control routes of
 `local.twin.control` answer on one port. Quotas are kept to as in a process; request rates only with `--request-rates`,
 since they are the wall clock's, too: at the local cloud's scale a fleet is launched, and an hour's backups are made,
-within a few seconds.
+within a few seconds. The 15 seconds between two snapshots of a volume are a duration like any other.
 """
 
 import argparse
@@ -36,6 +36,7 @@ def main() -> None:
     keys: Keys = EndpointKeys(arguments.kms_endpoint) if arguments.kms_endpoint else MotoKeys()
     world = World(clock=ScaledClock(scale=arguments.scale), keys=keys, random=Random())  # noqa: S311 (not secret)
     world.request_rates.is_enforced = arguments.request_rates
+    world.quotas.snapshot_interval /= arguments.scale
     with installed(world):
         server = make_server(
             arguments.host,
