@@ -152,6 +152,7 @@ class Stage:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        entry.get_looks.cache_clear()  # no execution environment of another stage is still warm
         # Jitter is the product's and botocore's, and the same in every run with the same seed.
         random.seed(self._seed)
         keys = {name: os.environ.get(name, "chaos") for name in _ENVIRONMENT}
