@@ -151,3 +151,34 @@ def test_a_restore_without_settings_names_what_it_lacks_before_anything_is_launc
     assert "name it under subnets or default_subnets" in failure
     assert "name one under default_security_groups" in failure
     assert one.twin.count("RunInstances", region=RECOVERY) == 0
+
+
+def test_the_rung_is_written_down_before_it_is_tried() -> None:
+    """A launch that dies on a higher rung goes on there, though EC2 does not show it and has room below again."""
+
+    def up_to_launch(installation: Installation) -> None:
+        put_group(installation, plan="snapshots", count=1)
+        for step in ("select", "prepare", "prepare", "preflight"):
+            installation.step(step, "drill-1", DRILL_REQUEST)
+            installation.advance(seconds=10)
+        installation.twin.world.lag = timedelta(seconds=60)
+
+    with Installation() as installation:
+        up_to_launch(installation)
+        with faults.no_capacity(instance_type="m5.large"), faults.recorded() as asked:
+            installation.step("launch", "drill-1")
+        launches = [number for number, each in enumerate(asked, start=1) if each.action == "RunInstances"]
+        assert len(launches) == 3  # two zones without room, then the next type
+    with Installation() as installation:
+        up_to_launch(installation)
+        with (
+            faults.no_capacity(instance_type="m5.large"),
+            faults.killed(launches[-1], faults.Phase.AFTER),
+            pytest.raises(faults.Killed),
+        ):
+            installation.step("launch", "drill-1")
+        installation.step("launch", "drill-1")
+        installation.twin.world.lag = timedelta()
+        installation.advance(minutes=5)
+        made = installation.recovery_site().recoverer.made(tag="hikae:drill", value="*")
+        assert [each.type for each in made if each.kind == "instance"] == ["m5a.large"]
