@@ -501,6 +501,16 @@ def test_a_commands_output_has_to_be_as_expected(group: Installation) -> None:
     ]
 
 
+def test_an_endpoint_that_is_refused_is_noted_and_the_probe_has_the_last_word(group: Installation) -> None:
+    with faults.refused("CreateVpcEndpoint", "UnauthorizedOperation", status=403):
+        record = probed(group, "[{ssm: uptime}]")
+    [member] = record["members"]
+    assert record["outcome"] == "succeeded"  # the twin's agents need no endpoint
+    assert [note.split(":")[0] for note in member["notes"]] == [
+        f"no endpoint for com.amazonaws.{RECOVERY}.{service}" for service in ("ssm", "ssmmessages")
+    ]
+
+
 def test_an_agent_that_never_reports_is_named_when_the_time_is_over(group: Installation) -> None:
     group.twin.shells(RECOVERY).is_all_silent = True
     [probe] = probed(group, "[{ssm: uptime}]")["members"][0]["probes"]

@@ -19,7 +19,7 @@ _COMMAND_RUNS: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancellin
 def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     """Ask once what has no answer yet. A probe that fails ends nothing: the others are asked, and all are recorded."""
     plan = site.plan_of(run)
-    _let_ssm_in(run, site)
+    run = _let_ssm_in(run, site)
     timeout = plan.drill.probe_timeout if plan and plan.drill else DEFAULT_PROBE_TIMEOUT
     is_over = now - _began_at(run, now) >= timeout
     for member in run.members:
@@ -32,15 +32,24 @@ def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     return (run, again(_POLL, f"{', '.join(pending)} unanswered")) if pending else (run, DONE)
 
 
-def _let_ssm_in(run: Run, site: RecoverySite) -> None:
-    """A drill's network has no way to SSM but endpoints, which are there while somebody still waits for a command."""
+def _let_ssm_in(run: Run, site: RecoverySite) -> Run:
+    """A drill's network has no way to SSM but endpoints, which are there while somebody still waits for a command.
+
+    One that is refused is noted: another drill may just have made it, and if none has, the probe says so.
+    """
     waits = any(p.kind == "ssm" and p.state is ProbeState.PENDING for m in run.members for p in m.probes)
     if run.request.mode is Mode.DRILL and waits and site.network.vpc:
         present = site.recoverer.endpoints(site.network.vpc)
         for request in endpoint_requests(
             run, site.network, region=site.place.region, present=present, installation=site.installation
         ):
-            site.recoverer.create_endpoint(request)
+            try:
+                site.recoverer.create_endpoint(request)
+            except Refused as error:
+                first = run.members[0]
+                note = f"no endpoint for {request['ServiceName']}: {error}"
+                run = run.with_member(replace(first, notes=tuple(dict.fromkeys([*first.notes, note]))))
+    return run
 
 
 def _began_at(run: Run, now: datetime) -> datetime:
