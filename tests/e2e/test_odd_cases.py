@@ -415,6 +415,9 @@ def _under_way(scene: Scene, site: str) -> list[str]:
         for queue in ("SnapshotJobsQueueUrl", "ImageJobsQueueUrl"):
             counts = sqs.get_queue_attributes(QueueUrl=outputs[queue], AttributeNames=names)["Attributes"]
             found += [f"{queue} has {counts}"] * any(int(counts[name]) for name in names)
+    if found and where.role is SiteRole.PRIMARY:
+        returned = (line for line in scene.log(site, "SnapshotVolumes") if "goes back" in str(line.get("message")))
+        found += [f"a job has come back: {line.get('error')}" for line in returned]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any
@@ -13,7 +14,7 @@ from hikae.domain.pacing import COPYING
 from hikae.ports import PortError
 from hikae.runtime import wiring
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, tags_of
-from local.twin.faults import answer_lost, unreachable
+from local.twin.faults import answer_lost, intercepted, read_request, unreachable
 from tests.functional.handlers.conftest import Context, Functions, load_event, load_handler
 
 
@@ -226,6 +227,38 @@ def test_a_deployed_function_takes_a_token_of_its_share_for_each_call(
     taken = pacer._buckets[sent].rate.capacity - pacer._buckets[sent].level
     # Of what was taken first, a part has come back.
     assert 0 < taken <= functions.installation.twin.count(sent, region=region)
+
+
+@pytest.mark.parametrize(("received", "back_after"), [("1", [20]), ("2", [120]), ("3", [])])
+def test_a_job_that_ec2_refused_for_the_moment_comes_back_soon_and_later_when_the_queue_says(
+    functions: Functions, received: str, back_after: list[int]
+) -> None:
+    installation = functions.installation
+    [instance] = installation.launch()
+    event = load_event("snapshot_volumes/instance", i_0123456789abcdef0=instance)
+    url, [record] = installation.primary.snapshot_queue_url, event["Records"]
+    sqs = installation.twin.client("sqs", PRIMARY)
+    sqs.send_message(QueueUrl=url, MessageBody=record["body"])
+    [message] = sqs.receive_message(QueueUrl=url)["Messages"]
+    record["receiptHandle"] = message["ReceiptHandle"]
+    record["eventSourceARN"] = f"arn:aws:sqs:{PRIMARY}:123456789012:{url.rsplit('/', 1)[-1]}"
+    record["attributes"]["ApproximateReceiveCount"] = received
+    # Another rule's snapshot of the same volumes, a moment before.
+    specification = {"InstanceId": instance}
+    installation.twin.client("ec2", PRIMARY).create_snapshots(InstanceSpecification=specification)
+    asked = []
+
+    def listen(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if read_request(request).action == "ChangeMessageVisibility":
+            asked.append(json.loads(request.body)["VisibilityTimeout"])
+        return go_on(request)
+
+    with intercepted(listen):
+        answer = functions.invoke("snapshot_volumes", event)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    assert asked == back_after
+    installation.advance(seconds=20)
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
 
 
 @pytest.mark.parametrize("seconds_left", [5, 59])

@@ -1,6 +1,7 @@
 """SQS behind the ports: jobs go out in batches, and all of them or an error."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hikae.aws.errors import reading
@@ -36,3 +37,16 @@ class SqsJobQueue:
             for failed in answer.get("Failed", []):
                 raise Unreachable(f"{self._url} refused a job: {failed.get('Code')} {failed.get('Message', '')}")
         return len(waiting)
+
+
+def show_again(client: "SQSClient", *, url: str, receipt_handle: str, after: timedelta) -> None:
+    """Let a message that was received be seen again `after` that time, instead of the queue's own.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+
+    Raises:
+        NotFound, Unreachable: it comes back when the queue lets it.
+    """
+    seconds = round(after.total_seconds())
+    with reading(url):
+        client.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds)

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hikae.domain.jobs import read_job
 from hikae.domain.naming import parse_time
+from hikae.ports import LimitReached, PortError, Throttled
 from hikae.runtime import reporting, wiring
 from hikae.runtime.locks import locked
 
@@ -142,5 +143,33 @@ def carry_out_jobs(event: dict[str, Any], context: "LambdaContext", settings: "S
             body=getattr(record, "body", ""),
             error=f"{error[0].__name__}: {error[1]}" if error[0] else "",
         )
+        if error[0] and issubclass(error[0], LimitReached | Throttled):
+            _show_again_soon(record, settings)
     reporting.report_jobs(outcomes, errors=len(processor.fail_messages))
     return dict(answer)
+
+
+_SOON: Final = {"1": timedelta(seconds=20), "2": timedelta(minutes=2)}
+"""When a job comes back that EC2 refused only for the moment, by how often it was received; later, when the queue says.
+
+EC2 makes a snapshot of one volume every 15 seconds, so two rules with one slot meet this every time:
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+
+def _show_again_soon(record: Any, settings: "Settings") -> None:
+    """Let a job whose call did not happen come back before the queue's visibility timeout, which is for killed runs."""
+    from hikae.aws.queues import show_again  # noqa: PLC0415 - only these handlers need it
+
+    after = _SOON.get(record.attributes.approximate_receive_count)
+    name = record.event_source_arn.rsplit(":", 1)[-1]
+    queues = (settings.snapshot_queue_url, settings.image_queue_url)
+    url = next((each for each in queues if each.endswith(f"/{name}")), None)
+    if after is None or url is None:
+        return
+    try:
+        client = wiring.clients_for(settings.place.region).sqs()
+        show_again(client, url=url, receipt_handle=record.receipt_handle, after=after)
+    except PortError as error:
+        # It comes back all the same, only later.
+        reporting.get_logger().warning("a job comes back late", message_id=record.message_id, reason=str(error))
