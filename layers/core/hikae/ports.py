@@ -474,6 +474,39 @@ class SettingsStore(Protocol):
         """
 
 
+class Profiles(Protocol):
+    """The account's instance profiles, which are there in every Region."""
+
+    def present(self, names: Collection[str]) -> frozenset[str]:
+        """Those of these instance profiles that there are.
+
+        Raises:
+            Unreachable: IAM does not answer, or not to everybody.
+        """
+
+
+class PublicKeys(Protocol):
+    """The key pairs of one primary."""
+
+    def public_keys(self, names: Collection[str]) -> Mapping[str, str]:
+        """The public half of each of these key pairs that there is, as OpenSSH writes it.
+
+        Raises:
+            Unreachable: EC2 there does not answer.
+        """
+
+
+class KeyPairImporter(Protocol):
+    """Imports key pairs at a recovery site."""
+
+    def import_key_pair(self, name: str, public_key: str) -> None:
+        """Import a public key under this name.
+
+        Raises:
+            Refused, Ambiguous: it is not imported, or nobody knows.
+        """
+
+
 class Status(StrEnum):
     """How an item ended."""
 

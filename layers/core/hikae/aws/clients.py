@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_rbin import RecycleBinClient
@@ -104,6 +105,11 @@ class Clients:
     def elbv2(self) -> "ElasticLoadBalancingv2Client":
         """Elastic Load Balancing in the site's own Region."""
         client: ElasticLoadBalancingv2Client = self._client("elbv2", self.region)
+        return client
+
+    def iam(self) -> "IAMClient":
+        """IAM, which is everywhere the same and answers from one Region."""
+        client: IAMClient = self._client("iam", self.region)
         return client
 
     def service_quotas(self) -> "ServiceQuotasClient":

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
+from urllib.parse import quote
 
 from hikae.domain.model import (
     AccountId,
@@ -45,6 +46,8 @@ COPY_ATTEMPT = "hikae:copy-attempt"
 
 RUNS = "recovery/"
 EVIDENCE = "evidence/"
+INVENTORY = "inventory/"
+KEY_PAIRS = "key-pairs/"
 
 MAX_TAGS = 50
 """Tags per resource: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions."""
@@ -194,6 +197,11 @@ def manifest_key(tags: PointTags) -> str:
 def inventory_key(place: Place) -> str:
     """Where the list of all that a primary site protects lies."""
     return f"inventory/{place}/latest.json"
+
+
+def key_pair_key(place: Place, name: str) -> str:
+    """Where the public half of a primary's key pair is kept; a name may have any letter, a key of S3 not quite."""
+    return f"{KEY_PAIRS}{place}/{quote(name, safe='')}.json"
 
 
 def run_key(run: str) -> str:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from hikae.aws.ec2 import Ec2Holdings
     from hikae.aws.quotas import ServiceQuotas
     from hikae.aws.usage import AwsUsage
+    from hikae.operations.check_readiness import Readiness
     from hikae.operations.copy_recovery_points import Copying, SourceSite
+    from hikae.operations.list_points import Listing
     from hikae.operations.prune_recovery_points import Pruned, Survey
     from hikae.operations.recovery.site import RecoverySite
     from hikae.operations.report_objectives import Report
@@ -290,5 +292,42 @@ def reporter(settings: Settings, *, now: datetime) -> "Report":
         primaries=settings.primaries,
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        now=now,
+    )
+
+
+def points_of(settings: Settings, resource: str, *, plan: str, limit: int) -> "Listing":
+    """The newest `limit` points of a resource at this site; nothing of it asks another Region."""
+    from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
+    from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
+    from hikae.operations.list_points import list_points  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+    return list_points(
+        resource,
+        plan=plan,
+        limit=limit,
+        installation=settings.installation,
+        holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
+        documents=S3Documents(clients.s3(), bucket=settings.bucket),
+        usage=_usage(settings, clients),
+    )
+
+
+def readiness(settings: Settings, *, asks_primary: bool, imports_keys: bool, now: datetime) -> "Readiness":
+    """Whether all that is protected could be restored at this recovery site.
+
+    With `asks_primary` the public halves of key pairs are fetched from there, as far as it answers; with `imports_keys`
+    those that lack here are imported.
+    """
+    from hikae.aws.readiness import Ec2KeyPairs, IamProfiles  # noqa: PLC0415 - as above
+    from hikae.operations.check_readiness import check_readiness  # noqa: PLC0415
+
+    clients = clients_for(settings.place.region)
+    return check_readiness(
+        recovery_site(settings),
+        profiles=IamProfiles(clients.iam),
+        public_keys=(lambda place: Ec2KeyPairs(clients.reading_ec2(place.region))) if asks_primary else None,
+        importer=Ec2KeyPairs(clients.creating_ec2()) if imports_keys else None,
         now=now,
     )

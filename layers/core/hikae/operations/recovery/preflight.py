@@ -24,27 +24,41 @@ from hikae.ports import NoCapacity, NotFound, Refused, Unreachable
 
 def preflight(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
     """Look for all of it, and write down the ways to launch each member."""
+    run, problems, ended = look_around(run, site)
+    if ended is not None:
+        return run, ended
+    return run, failed("; ".join(problems)) if problems else DONE
+
+
+def look_around(
+    run: Run, site: RecoverySite, *, asks_to_launch: bool = True
+) -> tuple[Run, tuple[str, ...], Step | None]:
+    """The run with the ways to launch each member, all that lacks, and how it ended where nobody could look further.
+
+    With `asks_to_launch` EC2 says itself whether it would launch what has an image: only the run's own role may ask.
+    """
     problems = _check_key(site)
     try:
         settings = site.settings.load()
     except Refused as error:
-        return run, failed(str(error))
+        return run, (), failed(str(error))
     for member in run.members:
         if not member.is_instance or member.instance:
             continue
         try:
             manifest = site.manifest(member)
         except (ManifestError, NotFound, Refused) as error:
-            return answer_refusal(run, member, error, what="its manifest cannot be read")
+            run, ended = answer_refusal(run, member, error, what="its manifest cannot be read")
+            return run, (), ended
         target = target_of(member, manifest, run, site, settings)
         member, found = _check(member, manifest, target, run, site)  # noqa: PLW2901 - the same member, knowing more
+        if asks_to_launch and not found and (member.registered or member.image):
+            found = _rehearse(member, manifest, target, run, site)
         run = run.with_member(member)
         problems.extend(f"{member.resource}: {problem}" for problem in found)
     if not problems:
         run, problems = _check_vcpus(run, site)
-    if problems:
-        return run, failed("; ".join(problems))
-    return run, DONE
+    return run, tuple(problems), None
 
 
 def _check_vcpus(run: Run, site: RecoverySite) -> tuple[Run, list[str]]:
@@ -114,8 +128,6 @@ def _check(
                 rungs=ladder.rungs,
                 refusals=member.refusals or ladder.refusals,
             )
-    if not problems and (member.registered or member.image):
-        problems.extend(_rehearse(member, manifest, target, run, site))
     return member, problems
 
 

@@ -1,0 +1,144 @@
+"""Readiness: each thing that a restore takes and that lacks is a finding with what to do, and only then."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hikae.domain.manifest import Manifest, read_manifest
+from hikae.domain.readiness import SETTINGS, Need, Seen, Severity, find_gaps
+from hikae.domain.recovery import InstanceType, Subnet, Target, restore_target, vcpu_quota_of
+from hikae.domain.recovery_settings import RecoverySettings
+from tests.unit.domain.test_manifest import written
+
+
+def manifest(**described: Any) -> Manifest:
+    document = written()
+    document["source"]["instance"] |= described
+    return read_manifest(document)
+
+
+def need(resource: str = "i-1", **target: Any) -> Need:
+    given = {"subnets": ("subnet-a",), "security_groups": ("sg-a",), "key_name": "prod", "profile": "app", **target}
+    return Need(resource=resource, manifest=manifest(KeyName="prod"), target=Target(**given))
+
+
+def instance_type(name: str = "m5.large", *, vcpus: int = 2) -> InstanceType:
+    return InstanceType(
+        name=name,
+        architectures=frozenset({"x86_64"}),
+        boot_modes=frozenset({"legacy-bios", "uefi"}),
+        virtualization=frozenset({"hvm"}),
+        ena="supported",
+        nvme="required",
+        has_instance_store=False,
+        has_tpm=True,
+        vcpus=vcpus,
+    )
+
+
+TYPE = need().type
+QUOTA = vcpu_quota_of(TYPE)
+SUBNET = Subnet(id="subnet-a", zone="us-west-2a", vpc="vpc-a", cidr="10.0.0.0/24", free=100)
+ALL_THERE = Seen(
+    subnets={"subnet-a": SUBNET},
+    security_groups={"sg-a": "vpc-a"},
+    key_pairs={"prod"},
+    profiles={"app"},
+    types={TYPE: instance_type(TYPE)},
+    offered={(TYPE, "us-west-2a")},
+    quotas={QUOTA: 8},
+    running={},
+    is_key_usable=True,
+)
+
+
+def test_where_all_is_there_nothing_is_found() -> None:
+    assert find_gaps([need()], ALL_THERE) == ()
+    assert find_gaps([], ALL_THERE) == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "what", "remedy"),
+    [
+        ({"is_key_usable": False}, "the site's key", "aws kms enable-key"),
+        ({"subnets": {}}, "subnet subnet-a is not there", SETTINGS),
+        ({"security_groups": {}}, "security group sg-a is not there", SETTINGS),
+        ({"security_groups": {"sg-a": "vpc-b"}}, "sg-a is of vpc-b, the subnets are of vpc-a", "of one VPC"),
+        ({"key_pairs": ()}, "key pair prod is not in this Region", "while the primary answers"),
+        (
+            {"key_pairs": (), "stored_keys": {"prod": "key-pairs/x.json"}},
+            "key pair prod is not in this Region",
+            "hikae ready --import-keys; its public half is kept as key-pairs/x.json",
+        ),
+        ({"profiles": ()}, "instance profile app is not there", "RestoreRoleArns"),
+        ({"offered": ()}, "there is no way to launch it", "other Availability Zones"),
+        ({"types": {}}, "it does not exist in this Region", "recovery.instance_types"),
+        ({"quotas": {QUOTA: 1}}, "is 1 vCPUs, 0 are in use and the run needs 2", "ask for more"),
+        ({"running": {TYPE: 4}}, "is 8 vCPUs, 8 are in use and the run needs 2", "ask for more"),
+        ({"subnets": {"subnet-a": replace(SUBNET, free=0)}}, "have 0 free addresses, 1 are needed", "larger"),
+    ],
+)
+def test_what_lacks_is_found_with_what_to_do(seen: dict[str, Any], what: str, remedy: str) -> None:
+    [finding] = find_gaps([need()], replace(ALL_THERE, **seen))
+    assert finding.severity is Severity.LACKING
+    assert what in finding.what
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("seen", "what"),
+    [({"profiles": None}, "IAM does not answer"), ({"quotas": {}}, f"nobody knows the quota {QUOTA!r}")],
+)
+def test_what_nobody_knows_is_a_warning_and_no_gap(seen: dict[str, Any], what: str) -> None:
+    [finding] = find_gaps([need()], replace(ALL_THERE, **seen))
+    assert finding.severity is Severity.WARNING
+    assert what in finding.what
+
+
+def test_another_type_that_can_boot_it_is_a_warning() -> None:
+    seen = replace(
+        ALL_THERE,
+        types={TYPE: instance_type(TYPE), "m5a.large": instance_type("m5a.large")},
+        offered={("m5a.large", "us-west-2a")},
+    )
+    [finding] = find_gaps([replace(need(), fallback_types=("m5a.large",))], seen)
+    assert finding.severity is Severity.WARNING
+    assert finding.what == f"{TYPE} cannot be had in the subnets' zones; it would be launched as m5a.large"
+
+
+def test_the_same_gap_of_several_is_one_finding_that_names_them_all() -> None:
+    needs = [need("i-2"), need("i-1"), need("i-3", key_name="")]
+    [finding] = find_gaps(needs, replace(ALL_THERE, key_pairs=()))
+    assert finding.resources == ("i-1", "i-2")
+
+
+def test_what_is_mapped_to_nothing_says_where_to_map_it() -> None:
+    instance = manifest(SubnetId="subnet-there", SecurityGroups=[{"GroupId": "sg-there"}]).instance
+    assert instance is not None
+    target = restore_target("i-1", instance, RecoverySettings())
+    found = find_gaps([replace(need(), target=replace(target, key_name="", profile=""))], ALL_THERE)
+    assert [(each.what, each.remedy) for each in found] == [
+        ("no subnet stands for subnet-there", f"name it under subnets or default_subnets in {SETTINGS}"),
+        ("no security group stands for sg-there", f"name it under security_groups in {SETTINGS}"),
+    ]
+
+
+def test_neither_a_key_pair_nor_a_profile_is_needed_where_the_instance_has_none() -> None:
+    assert find_gaps([need(key_name="", profile="")], replace(ALL_THERE, key_pairs=(), profiles=())) == ()
+
+
+def test_those_who_may_go_to_the_same_subnets_share_their_addresses() -> None:
+    seen = replace(ALL_THERE, subnets={"subnet-a": replace(SUBNET, free=2)})
+    assert find_gaps([need("i-1"), need("i-2")], seen) == ()
+    [finding] = find_gaps([need("i-1"), need("i-2"), need("i-3")], seen)
+    assert finding.what == "subnet-a have 2 free addresses, 3 are needed"
+
+
+def test_a_quota_is_of_all_that_counts_towards_it_and_of_nothing_else() -> None:
+    types = {TYPE: instance_type(TYPE), "t3.micro": instance_type("t3.micro"), "g5.xlarge": instance_type("g5.xlarge")}
+    running = {"t3.micro": 2, "g5.xlarge": 30, "unknown.type": 9}
+    seen = replace(ALL_THERE, types=types, running=running)
+    assert find_gaps([need("i-1"), need("i-2")], seen) == ()
+    [finding] = find_gaps([need("i-1"), need("i-2"), need("i-3")], seen)
+    assert "4 are in use and the run needs 6" in finding.what
