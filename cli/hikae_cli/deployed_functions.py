@@ -23,10 +23,12 @@ _RUNNING = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_tim
 
 
 class DeployedFunction:
-    """PruneRecoveryPoints of one site."""
+    """One function of one site: PruneRecoveryPoints, which every site has, unless another is named."""
 
-    def __init__(self, *, installation: str, site: SiteRole, region: Region) -> None:
-        self.name = f"hikae-{installation}-{site}-prune-recovery-points"
+    def __init__(
+        self, *, installation: str, site: SiteRole, region: Region, function: str = "prune-recovery-points"
+    ) -> None:
+        self.name = f"hikae-{installation}-{site}-{function}"
         self._region = region
         self._missing = (
             f"there is no such function; deploy the {site} site of installation {installation} there, or check "

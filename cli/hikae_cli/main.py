@@ -2,10 +2,14 @@
 
 import click
 
+from hikae_cli.drill_commands import drill_group
 from hikae_cli.job_commands import jobs_group
 from hikae_cli.plan_commands import plan_group
+from hikae_cli.points_commands import points
 from hikae_cli.preview_commands import preview
 from hikae_cli.prune_commands import prune
+from hikae_cli.ready_commands import ready
+from hikae_cli.restore_commands import restore
 from hikae_cli.retention_commands import retention_group
 
 
@@ -23,6 +27,10 @@ plan_group.add_command(preview)
 main.add_command(prune)
 main.add_command(retention_group)
 main.add_command(jobs_group)
+main.add_command(points)
+main.add_command(restore)
+main.add_command(drill_group)
+main.add_command(ready)
 
 if __name__ == "__main__":
     main()

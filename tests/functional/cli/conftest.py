@@ -10,6 +10,7 @@ from moto import mock_aws
 
 from hikae_cli.main import main
 from local.inprocess import Installation
+from tests.functional.cli.json_services import JsonServices, serving_json
 from tests.functional.cli.lambda_service import Deployed, serving
 from tests.functional.handlers.conftest import Functions
 
@@ -121,3 +122,13 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
         with serving(service) as url:
             monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
             yield service
+
+
+@pytest.fixture
+def recovery_services(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Iterator[JsonServices]:
+    """Both sites, with executions that play the state machine."""
+    installation = deployed.functions.installation
+    services = JsonServices(installation)
+    with serving_json(services) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", url)
+        yield services

@@ -29,6 +29,8 @@ class Deployed:
     def configuration(self, name: str) -> tuple[int, dict[str, Any], dict[str, str]]:
         """https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html"""
         variables = self.functions.installation.environment(self._site_of(name))
+        if name.endswith("-recover"):
+            variables |= self._of_recovery()
         # Lambda's own variable, which no template sets.
         del variables["AWS_REGION"]
         variables.pop(self.missing_variable, None)
@@ -44,9 +46,29 @@ class Deployed:
         with redirect_stdout(StringIO()):  # its log
             return 200, self.functions.invoke("prune_recovery_points", {**event, "now": now}, site=site), {}
 
+    def _of_recovery(self) -> dict[str, str]:
+        """What the template tells Recover beside."""
+        settings = self.functions.installation.recovery
+        return {
+            "HIKAE_COPY_KEY_ARN": settings.copy_key_arn,
+            "HIKAE_DRILL_SUBNETS": ",".join(settings.drill_subnets),
+            "HIKAE_DRILL_SECURITY_GROUPS": ",".join(settings.drill_security_groups),
+            "HIKAE_DRILL_VPC": settings.drill_vpc,
+            "HIKAE_DRILL_ENDPOINT_GROUPS": ",".join(settings.drill_endpoint_groups),
+            "HIKAE_DRILL_PROFILE": settings.drill_profile,
+            "HIKAE_PROBE_FUNCTION": settings.probe_function,
+            "HIKAE_EVIDENCE_KEY_ARN": settings.evidence_key_arn,
+            "HIKAE_RECOVER_ARN": settings.recover_arn,
+            "HIKAE_CODE_VERSION": settings.code_version,
+        }
+
     @staticmethod
     def _site_of(name: str) -> SiteRole:
-        return next(site for site in SiteRole if name == f"hikae-main-{site}-prune-recovery-points")
+        names = {f"hikae-main-{site}-prune-recovery-points": site for site in SiteRole}
+        try:
+            return (names | {"hikae-main-recovery-recover": SiteRole.RECOVERY})[name]
+        except KeyError:
+            raise StopIteration from None
 
 
 @contextmanager

@@ -1,0 +1,321 @@
+"""`hikae drill`: rehearse a recovery, see what became of runs, and check what they have proven."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hikae.domain.model import SiteRole
+from hikae.domain.naming import parse_time
+from hikae.domain.runs import Mode, Run, RunError, check_name
+from hikae_cli.prune_commands import Moment
+from hikae_cli.restore_commands import INTERVAL
+from hikae_cli.run_report import Row, list_events, list_lines
+from hikae_cli.site_options import find_region, installation_option
+from hikae_cli.terminal import is_interactive, printable
+
+if TYPE_CHECKING:
+    from hikae_cli.recovery_access import Access
+
+_region_option = click.option("--region", help="The recovery site's Region; by default that of HIKAE_RECOVERY_REGION.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_wait_option = click.option(
+    "--wait/--no-wait", "waits", default=True, help="Show what happens until it is over (the default)."
+)
+
+
+@click.group("drill")
+def drill_group() -> None:
+    """Rehearse a recovery, and see what became of drills and restores."""
+
+
+@drill_group.command("start")
+@click.argument("plan")
+@click.argument("resources", metavar="[RESOURCE]...", nargs=-1)
+@click.option("--group", default="", help="Only those whose group_by tag has this value.")
+@click.option("--at", type=Moment(), help="No point that is younger than this time, RFC 3339.")
+@click.option("--partial", is_flag=True, help="Go on where a resource has no usable point.")
+@click.option("--name", help="The run's name; a name starts once in 90 days. By default made of what and when.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and what lacks for it; start nothing.")
+@_wait_option
+@INTERVAL
+@installation_option
+@_region_option
+@_json_option
+def start_drill(  # noqa: PLR0913 - one argument per option
+    *,
+    plan: str,
+    resources: tuple[str, ...],
+    group: str,
+    at: datetime | None,
+    partial: bool,
+    name: str | None,
+    dry_run: bool,
+    waits: bool,
+    interval: float,
+    installation: str,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Drill the resources of PLAN, all of them, those of a group, or each RESOURCE, in the isolated network.
+
+    Nothing that was there before is touched, and everything that the drill makes is torn down in every outcome, so it
+    does not ask.
+
+    Exit codes: 0 it succeeded (with --no-wait: it was started); 1 refused or failed; 2 wrong usage; 130 interrupted
+    while the drill went on.
+    """
+    from hikae_cli.recovery_access import explained, open_site  # noqa: PLC0415 - other commands need no boto3
+    from hikae_cli.run_starting import Manner, name_run, start, write_time  # noqa: PLC0415
+
+    if group and resources:
+        raise click.UsageError("either RESOURCE or --group")
+    where = find_region(SiteRole.RECOVERY, region)
+    now = datetime.now(tz=UTC)
+    request = {
+        "plan": plan,
+        "group": group,
+        "resources": list(resources),
+        "before": write_time(at),
+        "partial": partial,
+    }
+    manner = Manner(is_dry_run=dry_run, is_confirmed=True, waits=waits, interval=interval, as_json=as_json)
+    with explained(f"recovery site in {where}"):
+        access = open_site(installation=installation, region=where)
+        start(access, Mode.DRILL, request, name=name or name_run(Mode.DRILL, request, now), manner=manner, now=now)
+
+
+@drill_group.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, the newest first.")
+@installation_option
+@_region_option
+@_json_option
+def list_runs(*, limit: int, installation: str, region: str | None, as_json: bool) -> None:
+    """List drills and restores, past ones by their evidence and those under way, the newest first.
+
+    Exit codes: 0 listed; 1 the site does not answer; 2 wrong usage.
+    """
+    from hikae_cli.recovery_access import explained, open_site  # noqa: PLC0415 - as above
+
+    where = find_region(SiteRole.RECOVERY, region)
+    with explained(f"recovery site in {where}"):
+        rows = _rows(open_site(installation=installation, region=where))
+    newest = sorted(rows, key=lambda row: (row.began_at, row.run), reverse=True)[:limit]
+    for line in (json.dumps(row.as_json(), ensure_ascii=False) for row in newest) if as_json else list_lines(newest):
+        click.echo(printable(line))
+
+
+def _rows(access: "Access") -> list[Row]:
+    from hikae_cli.run_following import list_documented, list_recorded, load_record, load_run  # noqa: PLC0415
+
+    rows = []
+    recorded = set(list_recorded(access))
+    for name in sorted(recorded):
+        record = load_record(access, name)
+        if record is None:
+            rows.append(_unknown(name, "its evidence cannot be read"))
+            continue
+        rpos = [member["achieved_rpo_seconds"] for member in record["members"]]
+        rows.append(
+            Row(
+                run=name,
+                mode=record["mode"],
+                began_at=parse_time(record["began_at"]),
+                state=record["outcome"],
+                what=_what(record["request"]),
+                started_by=record["request"].get("started_by") or "",
+                rto=record["achieved_rto_seconds"],
+                rpo=max(rpos, default=None),
+            )
+        )
+    under_way = {each.run: each.began_at for each in access.machine.under_way()}
+    for name in sorted({*list_documented(access), *under_way} - recorded):
+        state = "running" if name in under_way else "ended, not recorded yet"
+        try:
+            run = load_run(access, name)
+        except RunError:
+            rows.append(_unknown(name, "its document cannot be read"))
+            continue
+        if run is None:
+            rows.append(Row(run=name, mode="", began_at=under_way[name], state=state, what="", started_by=""))
+        else:
+            rows.append(_row_of(run, state))
+    return rows
+
+
+def _row_of(run: Run, state: str) -> Row:
+    request = run.request
+    asked = {"plan": request.plan, "group": request.group, "resources": request.resources}
+    return Row(
+        run=run.name,
+        mode=request.mode.value,
+        began_at=run.began_at,
+        state=state,
+        what=_what(asked),
+        started_by=request.started_by,
+    )
+
+
+def _unknown(name: str, state: str) -> Row:
+    return Row(run=name, mode="", began_at=datetime.min.replace(tzinfo=UTC), state=state, what="", started_by="")
+
+
+def _what(request: dict[str, Any]) -> str:
+    parts = [request.get("plan") or "", request.get("group") or "", *(request.get("resources") or ())]
+    return " ".join(part for part in parts if part)
+
+
+@drill_group.command("show")
+@click.argument("run")
+@click.option("--wait/--no-wait", "waits", default=False, help="Show what happens until it is over (not by default).")
+@INTERVAL
+@click.option("--evidence", type=click.Path(dir_okay=False), help="Also write the signed evidence to this file.")
+@installation_option
+@_region_option
+@_json_option
+def show_run(  # noqa: PLR0913 - one argument per option
+    *,
+    run: str,
+    waits: bool,
+    interval: float,
+    evidence: str | None,
+    installation: str,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Show one drill or restore: its steps and times, achieved RPO and RTO, probes, what was torn down or remains.
+
+    Exit codes: 0 it succeeded, or is under way; 1 it failed, there is none, or the site does not answer; 2 wrong usage;
+    130 interrupted while the run went on.
+    """
+    from hikae_cli.recovery_access import UNDER_WAY, explained, open_site  # noqa: PLC0415 - as above
+    from hikae_cli.run_following import load_record, load_run  # noqa: PLC0415
+    from hikae_cli.run_starting import Manner, follow_to_the_end, show_record  # noqa: PLC0415
+
+    where = find_region(SiteRole.RECOVERY, region)
+    manner = Manner(interval=interval, as_json=as_json)
+    with explained(f"recovery site in {where}"):
+        check_name(run)
+        access = open_site(installation=installation, region=where)
+        status = access.machine.status(run)
+        document, record = load_run(access, run), load_record(access, run)
+        if status is None and document is None and record is None:
+            raise click.ClickException(f"there is no run {run} at {access.name}; see hikae drill list")
+        if waits:
+            follow_to_the_end(access, run, manner=manner)
+            return
+        for event in list_events(document) if document else ():
+            line = json.dumps(event.as_json(), ensure_ascii=False) if as_json else str(event)
+            click.echo(printable(line))
+        if evidence is not None:
+            _save(access, run, evidence)
+        if record is None and status in UNDER_WAY:
+            click.echo(json.dumps({"record": "running", "run": run}) if as_json else f"{run} is under way")
+            return
+        show_record(access, run, record, as_json=as_json)
+
+
+def _save(access: "Access", run: str, path: str) -> None:
+    from hikae.domain.naming import evidence_key  # noqa: PLC0415 - as above
+
+    document = access.site.documents.read(evidence_key(run))
+    Path(path).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n")
+    click.echo(f"written to {path}; check it with: hikae drill verify {path}", err=True)
+
+
+@drill_group.command("stop")
+@click.argument("run")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_wait_option
+@INTERVAL
+@installation_option
+@_region_option
+@_json_option
+def stop_run(  # noqa: PLR0913 - one argument per option
+    *, run: str, yes: bool, waits: bool, interval: float, installation: str, region: str | None, as_json: bool
+) -> None:
+    """Stop a drill, or a restore. The sweep then tears down what a drill has made, and records it.
+
+    Of a restore, what was launched stays, for a person to decide about.
+
+    Exit codes: 0 it was stopped, and recorded unless --no-wait was given; 1 refused, there is none, it was over, or the
+    sweep has not recorded it; 2 wrong usage; 130 interrupted.
+    """
+    from hikae_cli.recovery_access import UNDER_WAY, explained, open_site  # noqa: PLC0415 - as above
+    from hikae_cli.run_starting import Manner, follow_to_the_end  # noqa: PLC0415
+
+    where = find_region(SiteRole.RECOVERY, region)
+    with explained(f"recovery site in {where}"):
+        check_name(run)
+        access = open_site(installation=installation, region=where)
+        status = access.machine.status(run)
+        if status not in UNDER_WAY:
+            said = "there is no such run" if status is None else f"it is over: {status}"
+            raise click.ClickException(f"{run} was not stopped: {said}; see hikae drill list")
+        if not yes:
+            _confirm_stop(run)
+        access.machine.stop(run, cause="hikae drill stop")
+        click.echo(f"{run} is stopped; what it has made is torn down by the sweep", err=True)
+        if not waits:
+            return
+        try:
+            follow_to_the_end(access, run, manner=Manner(interval=interval, as_json=as_json))
+        except click.exceptions.Exit as ended:
+            # A run that was stopped has failed, and that is what was wanted.
+            if ended.exit_code != 1:
+                raise
+
+
+def _confirm_stop(run: str) -> None:
+    if not is_interactive():
+        raise click.UsageError("nobody to ask, so nothing was stopped; give --yes")
+    if not click.confirm(f"Stop {run}?", err=True):
+        raise click.ClickException("nothing was stopped")
+
+
+@drill_group.command("verify")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--key", help="The key that it must be signed with: a file (PEM or DER), or a KMS key's ARN.")
+@click.option("--json", "as_json", is_flag=True, help="The verified record as one JSON document.")
+def verify(*, file: str, key: str | None, as_json: bool) -> None:
+    """Verify the signature of the evidence in FILE, - for standard input, and show what it says.
+
+    Without --key it needs nothing but the file, and says that the record is as whoever holds the key in it has signed
+    it. That this is the site's own key, only --key can say: its ARN is the stack's output EvidenceKeyArn.
+
+    Exit codes: 0 the signature is right; 1 it is not, or this is no evidence; 2 wrong usage.
+    """
+    from hikae_cli.evidence_files import EvidenceError, verify_evidence  # noqa: PLC0415 - nothing else needs it
+    from hikae_cli.run_report import record_lines  # noqa: PLC0415
+
+    with click.open_file(file, "rb") as stream:
+        text = stream.read()
+    try:
+        verified = verify_evidence(text, key=_read_key(key))
+        lines = [json.dumps(verified.record, ensure_ascii=False)] if as_json else list(record_lines(verified.record))
+    except EvidenceError as error:
+        raise click.ClickException(printable(f"{file}: {error}")) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise click.ClickException(
+            printable(f"{file}: signed, but no record that this version reads: {error}")
+        ) from error
+    by = "the key that was given" if key else "the key in it, which --key can pin"
+    click.echo(f"verified: signed with {by}; it says {verified.key_arn}", err=True)
+    for line in lines:
+        click.echo(printable(line))
+
+
+def _read_key(key: str | None) -> bytes | None:
+    if key is None:
+        return None
+    if key.startswith("arn:"):
+        from hikae_cli.recovery_access import explained, read_public_key  # noqa: PLC0415 - as above
+
+        with explained(key):
+            return read_public_key(key)
+    try:
+        return Path(key).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"--key {key} is neither a file that can be read nor an ARN: {error}") from error

@@ -1,0 +1,225 @@
+"""`hikae restore`: says what it will do, asks, starts one run, shows it step by step, and needs no primary."""
+
+import _thread
+import json
+
+import pytest
+
+from local.inprocess import PRIMARY, RECOVERY, Installation, tags_of
+from local.twin.faults import no_capacity, recorded, unreachable
+from tests.functional.cli.json_services import AwsError, JsonServices
+from tests.functional.cli.recovery_scene import at_the_twins_time, protect_group, without_ids
+
+FAST = ("--interval", "0")
+
+
+@pytest.fixture
+def installation(recovery_services: JsonServices) -> Installation:
+    protect_group(recovery_services.installation)
+    return recovery_services.installation
+
+
+@pytest.fixture
+def restore(hikae, installation: Installation):
+    def run(*options: str, stdin: str | None = None):
+        with at_the_twins_time(installation):
+            return hikae("restore", *FAST, *options, stdin=stdin)
+
+    return run
+
+
+def restored(installation: Installation, run: str) -> list[dict]:
+    pages = installation.twin.client("ec2", RECOVERY).describe_instances(
+        Filters=[{"Name": "tag:hikae:recovery", "Values": [f"main/{run}"]}]
+    )
+    return [each for reservation in pages["Reservations"] for each in reservation["Instances"]]
+
+
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
+def test_a_group_is_restored_step_by_step_while_the_primary_region_is_gone(
+    restore, installation, form, matches_snapshot
+):
+    options = ["--json"] if form == "jsonl" else []
+    with unreachable(PRIMARY), recorded() as asked:
+        result = restore("--plan", "production", "--group", "shop", "--yes", *options)
+    assert result.exit_code == 0, result.output
+    assert {each.region for each in asked} == {RECOVERY}
+    matches_snapshot(without_ids(result.stdout), f"restore-group.{form}")
+    [run] = [key.split("/")[1] for key in installation.recovery_site().documents.keys("recovery/") if "run.json" in key]
+    assert len(restored(installation, run)) == 2
+    record = json.loads(installation.document(f"evidence/{run}.json")["record"])
+    assert record["request"]["started_by"].startswith("arn:aws:sts::")
+
+
+def test_a_dry_run_says_all_of_it_and_starts_and_makes_nothing(restore, recovery_services, matches_snapshot):
+    with recorded() as asked:
+        result = restore("--plan", "production", "--dry-run")
+    assert result.exit_code == 0
+    matches_snapshot(without_ids(result.stdout), "restore-dry-run.txt")
+    assert recovery_services.plays == {}
+    assert len(asked) > 10
+    reading = ("Describe", "Get", "List", "Head", "GET ", "HEAD ")
+    assert [str(each) for each in asked if not each.action.startswith(reading)] == []
+
+
+def test_what_lacks_is_said_with_what_to_do_and_nothing_is_started(restore, installation, recovery_services):
+    installation.set_recovery_settings("version: 1\n")
+    result = restore("--plan", "production", "--yes")
+    assert result.exit_code == 1
+    assert "name it under subnets or default_subnets" in result.stdout
+    assert "nothing was started: put right what is lacking, and start again" in result.stderr
+    assert recovery_services.plays == {}
+
+
+def test_settings_that_cannot_be_read_say_where(restore, installation):
+    installation.set_recovery_settings("version: 1\nsubnetz: {}\n")
+    result = restore("--plan", "production", "--yes")
+    assert result.exit_code == 1
+    assert "subnetz: is not a key of the recovery settings" in result.stdout
+
+
+def test_one_resource_is_restored_as_of_a_time_or_from_a_point(restore, installation):
+    [listed, *_] = [
+        row["resource"] for row in installation.document(f"inventory/123456789012/{PRIMARY}/latest.json")["resources"]
+    ]
+    older = restore(listed, "--at", "2026-11-22T10:59:00Z", "--dry-run", "--json")
+    newest = restore(listed, "--dry-run", "--json")
+    [first], [second] = (json.loads(each.stdout.splitlines()[0])["members"] for each in (older, newest))
+    assert first["source_time"] < "2026-11-22T10:59:00Z" < second["source_time"]
+    result = restore(listed, "--point", first["point"], "--yes", "--name", "restore-one")
+    assert result.exit_code == 0, result.output
+    [made] = restored(installation, "restore-one")
+    assert tags_of(made)["hikae:recovered-from"] == first["point"]
+
+
+def test_a_name_starts_once(restore, hikae, installation):
+    arguments = ("--plan", "production", "--yes", "--name", "restore-once", "--no-wait")
+    first = restore(*arguments)
+    assert first.exit_code == 0
+    assert "follow it with: hikae drill show restore-once --wait" in first.stdout
+    assert hikae("drill", "show", "restore-once", "--wait", *FAST).exit_code == 0
+    again = restore(*arguments)
+    assert again.exit_code == 1
+    assert "there has been a run restore-once in the last 90 days, and a name starts once" in again.stderr
+    assert len(restored(installation, "restore-once")) == 2
+
+
+def test_interrupting_it_leaves_the_run_going_and_says_how_to_follow_it(restore, hikae, recovery_services):
+    looks = []
+
+    def interrupt(play):
+        looks.append(play.name)
+        if len(looks) == 3:
+            _thread.interrupt_main()
+
+    recovery_services.on_describe = interrupt
+    result = restore("--plan", "production", "--yes", "--name", "restore-1")
+    assert result.exit_code == 130
+    assert "restore-1 goes on; follow it with: hikae drill show restore-1 --wait" in result.stderr
+    assert recovery_services.plays["restore-1"].status == "RUNNING"
+    result = hikae("drill", "show", "restore-1", "--wait", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "restore-1: restore succeeded" in result.stdout
+
+
+def test_a_run_that_fails_says_why_and_fails(restore):
+    with no_capacity():
+        result = restore("--plan", "production", "--yes", "--name", "restore-1")
+    assert result.exit_code == 1
+    assert "restore-1: restore failed" in result.stdout
+    assert "no capacity for any type in any zone" in result.stdout
+
+
+@pytest.mark.parametrize(("answer", "started"), [("n", 0), ("y", 1)])
+def test_somebody_at_a_terminal_is_asked(restore, recovery_services, monkeypatch, answer, started):
+    monkeypatch.setattr("hikae_cli.run_starting.is_interactive", lambda: True)
+    result = restore("--plan", "production", stdin=f"{answer}\n")
+    assert "Restore 2 resources at recovery 123456789012/us-west-2? [y/N]" in result.stderr
+    assert len(recovery_services.plays) == started
+    assert result.exit_code == 1 - started
+
+
+def test_nobody_to_ask_means_that_nothing_is_started(restore, recovery_services):
+    result = restore("--plan", "production")
+    assert result.exit_code == 2
+    assert "nobody to ask, so nothing was started" in result.stderr
+    assert recovery_services.plays == {}
+
+
+def test_a_volume_that_was_attached_to_nothing_is_made_again(restore, installation):
+    volume = installation.detached_volume()
+    installation.back_up()
+    installation.copy_all()
+    foreseen = restore(volume, "--dry-run")
+    assert "    a volume of 10 GiB, gp3, attached to nothing\n" in foreseen.stdout
+    assert json.loads(restore(volume, "--dry-run", "--json").stdout)["members"][0]["rungs"] == []
+    result = restore(volume, "--yes", "--name", "restore-1")
+    assert result.exit_code == 0, result.output
+    [made] = installation.twin.client("ec2", RECOVERY).describe_volumes(
+        Filters=[{"Name": "tag:hikae:recovery", "Values": ["main/restore-1"]}]
+    )["Volumes"]
+    assert f"  {volume} as {made['VolumeId']} from rp-" in result.stdout
+
+
+def test_a_resource_without_a_point_is_named_unless_a_part_will_do(restore, installation):
+    instances = [each["InstanceId"] for each in _protected(installation)]
+    unknown = "i-00000000000000000"
+    result = restore(instances[0], unknown, "--yes")
+    assert result.exit_code == 1
+    assert f"{unknown}: there is no recovery point of it here" in result.stdout
+    assert restore(instances[0], unknown, "--yes", "--partial").exit_code == 0
+
+
+def _protected(installation: Installation) -> list[dict]:
+    pages = installation.twin.client("ec2", PRIMARY).describe_instances()
+    return [each for reservation in pages["Reservations"] for each in reservation["Instances"]]
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "complaint"),
+    [
+        ("StartExecution", "AccessDeniedException", "with states:StartExecution on it"),
+        (
+            "StartExecution",
+            "StateMachineDoesNotExist",
+            "there is no such state machine; deploy the recovery site again",
+        ),
+        ("DescribeExecution", "AccessDeniedException", "with states:DescribeExecution on its executions"),
+    ],
+)
+def test_step_functions_that_do_not_answer_are_explained(restore, recovery_services, action, code, complaint):
+    recovery_services.refusals[action] = AwsError(code)
+    result = restore("--plan", "production", "--yes")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: state machine arn:aws:states:us-west-2:")
+    assert complaint in result.stderr
+
+
+def test_a_recovery_site_that_is_not_there_is_named(hikae, recovery_services):
+    result = hikae("restore", "--plan", "production", "--installation", "other")
+    assert result.exit_code == 1
+    assert "function hikae-other-recovery-recover (Region us-west-2): there is no such function" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ([], "nothing to restore: give RESOURCE, or --plan"),
+        (["--group", "shop"], "--group goes with --plan"),
+        (["i-1", "--plan", "p", "--group", "shop"], "either RESOURCE or --group"),
+        (["i-1", "i-2", "--point", "rp-1"], "--point goes with exactly one RESOURCE"),
+        (["i-1", "--at", "yesterday"], "'yesterday' is not an RFC 3339 time"),
+        (["i-1", "--region", "us-west"], "'us-west' is not a Region's code"),
+        (["i-1", "--interval", "-1"], "-1.0 is not in the range"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(hikae, options, complaint):
+    result = hikae("restore", *options)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_a_name_that_is_none_is_refused(restore):
+    result = restore("--plan", "production", "--yes", "--name", "Restore_1")
+    assert result.exit_code == 1
+    assert "'Restore_1' is not the name of a run" in result.stderr
