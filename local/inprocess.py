@@ -102,12 +102,7 @@ class Installation:
         self._make_site(PRIMARY, SiteRole.PRIMARY)
         self.recovery = self.add_recovery_site(RECOVERY, **self._make_recovery())
         self.key_arn = self.recovery.copy_key_arn
-        sqs = self.twin.client("sqs", PRIMARY)
-        queues = {
-            f"HIKAE_{kind}_QUEUE_URL": sqs.create_queue(QueueName=f"{kind.lower()}-jobs")["QueueUrl"]
-            for kind in ("SNAPSHOT", "IMAGE")
-        }
-        self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | queues)
+        self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | self._make_queues(PRIMARY))
         return self
 
     def __exit__(
@@ -123,6 +118,20 @@ class Installation:
         key_arn = self.twin.client("kms", region).create_key()["KeyMetadata"]["Arn"]
         own = {"AWS_REGION": region, "HIKAE_COPY_KEY_ARN": key_arn, "HIKAE_BUCKET": self._bucket_in(region)}
         return Settings.from_env(self.environment(SiteRole.RECOVERY) | own | environment)
+
+    def turn_round(self) -> None:
+        """Make what a way back deploys: a primary where was recovered, and a recovery site where the primary was.
+
+        From here on these are the two sites; those of before are left as they are.
+        """
+        self._make_site(RECOVERY, SiteRole.PRIMARY)
+        own = {"AWS_REGION": RECOVERY, "HIKAE_BUCKET": self._bucket_in(RECOVERY, SiteRole.PRIMARY)}
+        environment = self.environment(SiteRole.PRIMARY) | own | self._make_queues(RECOVERY)
+        self.recovery = self.add_recovery_site(
+            PRIMARY, HIKAE_PRIMARIES=f"{ACCOUNT}/{RECOVERY}", **self._make_recovery(PRIMARY)
+        )
+        self.key_arn = self.recovery.copy_key_arn
+        self.primary = Settings.from_env(environment)
 
     def environment(self, site: SiteRole) -> dict[str, str]:
         """What the template would put into the environment of every function of a site."""
@@ -203,7 +212,7 @@ class Installation:
 
     def jobs(self) -> list[Job]:
         """Take every job that waits."""
-        sqs = self.twin.client("sqs", PRIMARY)
+        sqs = self.twin.client("sqs", self.primary.place.region)
         jobs = []
         for url in (self.primary.snapshot_queue_url, self.primary.image_queue_url):
             while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
@@ -330,13 +339,20 @@ class Installation:
             Bucket=self.recovery.bucket, Key="recovery/settings.yaml", Body=text.encode()
         )
 
-    def _make_recovery(self) -> dict[str, str]:
+    def _make_queues(self, region: Region) -> dict[str, str]:
+        sqs = self.twin.client("sqs", region)
+        return {
+            f"HIKAE_{kind}_QUEUE_URL": sqs.create_queue(QueueName=f"{kind.lower()}-jobs")["QueueUrl"]
+            for kind in ("SNAPSHOT", "IMAGE")
+        }
+
+    def _make_recovery(self, region: Region = RECOVERY) -> dict[str, str]:
         """What the template makes for recovery, and a network of the user's to restore into."""
-        self.drill_vpc = self._make_vpc("10.255.0.0/16", "10.255.{}.0/24")
-        self.restore_vpc = self._make_vpc("172.31.0.0/16", "172.31.{}.0/20")
-        kms = self.twin.client("kms", RECOVERY)
+        self.drill_vpc = self._make_vpc("10.255.0.0/16", "10.255.{}.0/24", region)
+        self.restore_vpc = self._make_vpc("172.31.0.0/16", "172.31.{}.0/20", region)
+        kms = self.twin.client("kms", region)
         evidence_key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]
-        machine = self.twin.client("stepfunctions", RECOVERY).create_state_machine(
+        machine = self.twin.client("stepfunctions", region).create_state_machine(
             name=f"hikae-{self.name}-recovery-recover",
             definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/recover",
@@ -352,13 +368,13 @@ class Installation:
             "HIKAE_CODE_VERSION": "test",
         }
 
-    def _make_vpc(self, cidr: str, subnet_cidr: str) -> dict[str, str]:
-        ec2 = self.twin.client("ec2", RECOVERY)
+    def _make_vpc(self, cidr: str, subnet_cidr: str, region: Region) -> dict[str, str]:
+        ec2 = self.twin.client("ec2", region)
         vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
         made = {"vpc": vpc}
         for number, zone in ((0, "a"), (16, "b")):
             made[zone] = ec2.create_subnet(
-                VpcId=vpc, CidrBlock=subnet_cidr.format(number), AvailabilityZone=f"{RECOVERY}{zone}"
+                VpcId=vpc, CidrBlock=subnet_cidr.format(number), AvailabilityZone=f"{region}{zone}"
             )["Subnet"]["SubnetId"]
         made["group"] = ec2.create_security_group(GroupName=f"hikae-{cidr}", Description="x", VpcId=vpc)["GroupId"]
         return made

@@ -104,6 +104,19 @@ def test_every_use_of_prune_is_one_that_it_understands() -> None:
         assert context.params["site"]
 
 
+def test_every_use_of_the_commands_of_recovery_is_one_that_they_understand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = [shlex.split(line) for line in commands() if re.match(r"hikae (points|restore|drill|ready)\b", line)]
+    assert len(used) > 15
+    every = every_command()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "restore-shop-1.json").touch()  # what a command before it writes
+    for _, *words in used:
+        name = " ".join(words[:2]) if words[0] == "drill" else words[0]
+        assert every[name].make_context(name, words[len(name.split()) :]).params is not None
+
+
 @pytest.mark.parametrize("words", [("prune",), ("plan", "preview")], ids=" ".join)
 def test_every_option_of_looking_ahead_is_documented(words: tuple[str, ...]) -> None:
     command: click.Command = main
@@ -140,7 +153,9 @@ def every_command() -> dict[str, click.Command]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {name for option in command.params for name in option.opts if name.startswith("--")}
+    return {
+        name for option in command.params for name in (*option.opts, *option.secondary_opts) if name.startswith("--")
+    }
 
 
 def test_every_command_is_in_the_reference_with_all_its_options_and_no_other() -> None:

@@ -1,0 +1,213 @@
+"""The runbooks work: every command of them is executed in its order, with nothing but what the runbook says there is.
+
+In process: EC2 is the twin, S3, KMS and STS are moto's, Lambda's configuration and Step Functions answer on loopback,
+and an execution plays the product's own definition. `sam` is not run here; that the stacks deploy is shown elsewhere.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hikae.domain.model import SiteRole
+from hikae.domain.naming import format_time
+from hikae.runtime import wiring
+from hikae.runtime.settings import Settings
+from local.inprocess import ACCOUNT, PRIMARY, RECOVERY, Installation, tags_of
+from local.twin.faults import Asked, recorded, unreachable
+from tests.functional.cli.json_services import JsonServices, serving_json
+from tests.functional.cli.lambda_service import Deployed, serving
+from tests.functional.cli.recovery_scene import protect_group
+from tests.functional.docs.documents import ROOT
+from tests.functional.docs.shell import Shell, commands_of
+from tests.functional.handlers.conftest import Functions
+
+REGION_LOSS = ROOT / "docs/runbooks/region-loss.md"
+FAILBACK = ROOT / "docs/runbooks/failback.md"
+PUBLIC_KEY = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+OLD = "i-0123456789abcdef0"
+RESTORED = "i-0fedcba9876543210"
+
+
+class DeployedNow(Deployed):
+    """The functions of the sites that the installation has at the moment."""
+
+    def configuration(self, name: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+        installation = self.functions.installation
+        role = self._site_of(name)
+        settings = installation.primary if role is SiteRole.PRIMARY else installation.recovery
+        return 200, {"FunctionName": name, "Environment": {"Variables": _variables(settings)}}, {}
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    return {
+        "HIKAE_INSTALLATION": settings.installation,
+        "HIKAE_SITE": settings.site.value,
+        "HIKAE_ACCOUNT": settings.place.account,
+        "HIKAE_BUCKET": settings.bucket,
+        "HIKAE_TABLE": settings.table,
+        "HIKAE_COPY_KEY_ARN": settings.copy_key_arn,
+        "HIKAE_DRILL_SUBNETS": ",".join(settings.drill_subnets),
+        "HIKAE_DRILL_SECURITY_GROUPS": ",".join(settings.drill_security_groups),
+        "HIKAE_EVIDENCE_KEY_ARN": settings.evidence_key_arn,
+        "HIKAE_RECOVER_ARN": settings.recover_arn,
+        "HIKAE_CODE_VERSION": settings.code_version,
+    }
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[JsonServices]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hikae_cli.run_starting.is_interactive", lambda: True)
+    with Installation() as installation:
+        services = JsonServices(installation)
+        with serving_json(services) as json_url, serving(DeployedNow(Functions(installation, monkeypatch))) as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", json_url)
+            yield services
+
+
+@pytest.fixture
+def old(services: JsonServices) -> list[str]:
+    """A group at the primary, protected, copied, and prepared for a restore as `hikae ready` asks for it."""
+    installation = services.installation
+    installation.twin.client("ec2", PRIMARY).import_key_pair(KeyName="prod", PublicKeyMaterial=PUBLIC_KEY)
+    instances = protect_group(installation, KeyName="prod")
+    wiring.readiness(installation.recovery, asks_primary=True, imports_keys=False, now=installation.twin.clock.now())
+    return instances
+
+
+def newest_run(installation: Installation) -> str:
+    documents = installation.recovery_site().documents
+    runs = [documents.read(key) for key in documents.keys("recovery/") if key.endswith("/run.json")]
+    return str(max(runs, key=lambda run: run["began_at"])["name"])
+
+
+def restored(installation: Installation, region: str) -> list[dict[str, Any]]:
+    pages = installation.twin.client("ec2", region).describe_instances(
+        Filters=[{"Name": "tag-key", "Values": ["hikae:recovery"]}]
+    )
+    found = [each for reservation in pages["Reservations"] for each in reservation["Instances"]]
+    return sorted(found, key=lambda each: tags_of(each)["Name"])
+
+
+def digests(installation: Installation, instance: dict[str, Any]) -> dict[str, str]:
+    return {
+        each["DeviceName"]: installation.twin.digest_of(each["Ebs"]["VolumeId"])
+        for each in instance["BlockDeviceMappings"]
+    }
+
+
+def described(installation: Installation, instance: str, region: str) -> dict[str, Any]:
+    ec2 = installation.twin.client("ec2", region)
+    found: dict[str, Any] = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    return found
+
+
+def test_a_lost_region_is_recovered_by_the_runbook_with_nothing_but_the_recovery_region(
+    services: JsonServices, old: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = services.installation
+    shell = Shell(
+        installation,
+        names={
+            OLD: lambda: old[0],
+            "restore-shop-1": lambda: newest_run(installation),
+            "2026-11-22T11:30:00Z": lambda: format_time(installation.twin.clock.now() - timedelta(minutes=30)),
+        },
+        setenv=monkeypatch.setenv,
+    )
+    was = [digests(installation, described(installation, each, PRIMARY)) for each in old]
+    monkeypatch.delenv("HIKAE_PRIMARY_REGION", raising=False)
+    typed = commands_of(REGION_LOSS)
+    asked: list[Asked]
+    with unreachable(PRIMARY), recorded() as asked:
+        for line in typed:
+            shell.run(line)
+    assert len(asked) > 100
+    assert {each.region for each in asked} == {RECOVERY}
+    failed = {line: result.exit_code for line, result in shell.results.items() if result.exit_code}
+    assert failed == {"hikae ready --no-primary": 1}, {line: shell.results[line].output for line in failed}
+    assert "lacking: key pair prod is not in this Region" in shell.results["hikae ready --no-primary"].output
+    assert "a recovery would choose this one" in shell.results[f"hikae points {OLD}"].output
+    now = restored(installation, RECOVERY)
+    assert [digests(installation, each) for each in now] == was
+    assert [each["KeyName"] for each in now] == ["prod", "prod"]
+    [found] = shell.answers.values()
+    assert {each[0] for each in found} == {each["InstanceId"] for each in now}
+    verified = shell.results["hikae drill verify restore-shop-1.json"]
+    assert verified.stdout.startswith(f"{newest_run(installation)}: restore succeeded")
+
+
+def test_the_way_back_is_gone_by_the_runbook(
+    services: JsonServices, old: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = services.installation
+    setenv = monkeypatch.setenv
+    lost = Shell(installation, names={}, setenv=setenv)
+    with unreachable(PRIMARY):
+        lost.run("export HIKAE_RECOVERY_REGION=us-west-2")
+        lost.run("hikae ready --no-primary --import-keys")
+        lost.run("hikae restore --plan production --group shop --yes")
+    here = restored(installation, RECOVERY)
+    assert len(here) == 2
+    # Work goes on where it was restored; this is what must come back.
+    for each in here:
+        for device in each["BlockDeviceMappings"]:
+            content = f"written after the loss to {device['DeviceName']} of {each['InstanceId']}".encode()
+            installation.twin.write(device["Ebs"]["VolumeId"], content, region=RECOVERY)
+
+    def next_hour() -> None:
+        installation.advance(minutes=60 - installation.twin.clock.now().minute)
+        installation.back_up()
+
+    def prepare_settings() -> None:
+        Path("settings.yaml").write_text(
+            f"version: 1\ndefault_subnets: [{installation.restore_vpc['a']}]\n"
+            f"security_groups: {{{here[0]['SecurityGroups'][0]['GroupId']}: {installation.restore_vpc['group']}}}\n"
+        )
+
+    def copy_what_is_stopped() -> None:
+        next_hour()
+        installation.copy_all()
+
+    stop = f"aws ec2 stop-instances --region us-west-2 --instance-ids {RESTORED}"
+    last = f"hikae points {RESTORED} --limit 1"
+    typed = commands_of(FAILBACK)
+    [put] = [line for line in typed if line.startswith("aws s3api put-object")]
+    [first_apply, second_apply] = [line for line in typed if line.startswith("hikae plan apply")]
+    shell = Shell(
+        installation,
+        names={OLD: lambda: old[0], RESTORED: lambda: here[0]["InstanceId"], "111122223333": lambda: ACCOUNT},
+        setenv=setenv,
+        before={
+            first_apply: installation.turn_round,  # what the two `sam deploy` make
+            f"hikae points {RESTORED} --site primary": next_hour,
+            put: prepare_settings,
+            f"hikae points {RESTORED}": installation.copy_all,
+            last: copy_what_is_stopped,
+        },
+    )
+    assert {first_apply, stop, last, put, second_apply} <= set(typed)
+    assert set(shell.before) <= set(typed)
+    for line in typed:
+        if line.startswith("aws ec2 start-instances"):
+            continue  # only where the way back has failed
+        if line == stop:
+            stopped_at = installation.twin.clock.now()
+        shell.run(line)
+    failed = {line: result.output for line, result in shell.results.items() if result.exit_code}
+    assert failed == {}
+    assert [words[0] for words in shell.sam] == ["build", "deploy", "deploy"]
+    there = restored(installation, PRIMARY)
+    assert [digests(installation, each) for each in there] == [digests(installation, each) for each in here]
+    assert [tags_of(each)["hikae:recovered-resource"] for each in there] == [each["InstanceId"] for each in here]
+    record = json.loads(installation.document(f"evidence/{newest_run(installation)}.json")["record"])
+    assert (record["mode"], record["outcome"]) == ("restore", "succeeded")
+    assert all(member["source_time"] > format_time(stopped_at) for member in record["members"])
+    assert {tags_of(each)["Backup"] for each in there} == {"production"}  # so its old plan protects it at once
