@@ -426,7 +426,11 @@ def silent_alarms(site: Site) -> Iterator[str]:
                 yield f"{name} tells nobody ({key})"
 
 
-_SUCCESSES = {"RecoverySweepTimer": "SucceededSweeps", "DrillTimer": "SucceededDrillStarts"}
+_SUCCESSES = {
+    "RecoverySweepTimer": "SucceededSweeps",
+    "DrillTimer": "SucceededDrillStarts",
+    "ReadinessTimer": "SucceededReadinessChecks",
+}
 """What a schedule's runs say when they come to their end, where a function is run by more than one."""
 
 

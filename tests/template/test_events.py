@@ -20,7 +20,7 @@ CASES = {
     "build_images": {"no-reboot", "reboot"},
     "copy_recovery_points": {"snapshot-completed", "sweep"},
     "prune_recovery_points": {"run", "dry-run", "all-of-a-lineage"},
-    "recover": {"select", "sweep", "start-drills"},
+    "recover": {"select", "sweep", "start-drills", "check-readiness"},
     "probe_network": {"tcp"},
     "report_objectives": {"report", "report-at"},
 }

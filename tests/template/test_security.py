@@ -392,6 +392,7 @@ def test_an_alarm_on_silence_is_made_after_its_schedule():
         "ReportObjectivesSilent": "ReportTimer",
         "RecoverySweepSilent": "RecoverySweepTimer",
         "DrillStartSilent": "DrillTimer",
+        "ReadinessSilent": "ReadinessTimer",
     }
 
 

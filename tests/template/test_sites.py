@@ -353,7 +353,13 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
             assert dimensions["site"] == site().name
             watched.add(alarm["MetricName"])
     of_the_tick = {reporting.MISSED_SLOTS, reporting.UNPROTECTABLE_RESOURCES}
-    of_recovery = {reporting.FAILED_RUNS, reporting.SUCCEEDED_SWEEPS, reporting.SUCCEEDED_DRILL_STARTS}
+    of_recovery = {
+        reporting.FAILED_RUNS,
+        reporting.SUCCEEDED_SWEEPS,
+        reporting.SUCCEEDED_DRILL_STARTS,
+        reporting.READINESS_GAPS,
+        reporting.SUCCEEDED_READINESS_CHECKS,
+    }
     there = names - of_the_tick | of_the_report | of_recovery
     assert watched == (names - of_recovery if site().name == "primary" else there)
 

@@ -80,7 +80,11 @@ def test_drills_that_are_due_are_started(functions: Functions) -> None:
 
 @pytest.mark.parametrize(
     ("case", "said", "not_said"),
-    [("sweep", "SucceededSweeps", "SucceededDrillStarts"), ("start-drills", "SucceededDrillStarts", "SucceededSweeps")],
+    [
+        ("sweep", "SucceededSweeps", "SucceededDrillStarts"),
+        ("start-drills", "SucceededDrillStarts", "SucceededSweeps"),
+        ("check-readiness", "SucceededReadinessChecks", "SucceededSweeps"),
+    ],
 )
 def test_each_of_its_schedules_says_by_itself_that_its_run_came_to_its_end(
     functions: Functions, capsys: pytest.CaptureFixture[str], case: str, said: str, not_said: str
@@ -89,6 +93,29 @@ def test_each_of_its_schedules_says_by_itself_that_its_run_came_to_its_end(
     printed = capsys.readouterr().out
     assert f'"{said}":[1.0]' in printed.replace(" ", "")
     assert not_said not in printed
+
+
+def test_what_a_restore_would_lack_is_counted_named_and_answered(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    protect(functions)
+    vpc = functions.installation.restore_vpc
+    functions.installation.set_recovery_settings(f"version: 1\ndefault_security_groups: [{vpc['group']}]\n")
+    answer = invoke(functions, load_event("recover/check-readiness"))
+    assert answer["is_ready"] is False
+    [(what, remedy)] = answer["lacking"].items()
+    assert what.startswith("no subnet stands for subnet-")
+    assert remedy == "name it under subnets or default_subnets in recovery/settings.yaml in this site's bucket"
+    assert '"ReadinessGaps":[1.0]' in capsys.readouterr().out.replace(" ", "")
+    [line] = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    assert (line["what"], line["remedy"], len(line["resources"])) == (what, remedy, 1)
+
+    functions.installation.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{vpc['a']}]\ndefault_security_groups: [{vpc['group']}]\n"
+    )
+    answer = invoke(functions, load_event("recover/check-readiness"))
+    assert (answer["is_ready"], answer["lacking"]) == (True, {})
+    assert '"ReadinessGaps":[0.0]' in capsys.readouterr().out.replace(" ", "")
 
 
 def test_a_step_that_is_none_is_refused(functions: Functions) -> None:

@@ -35,9 +35,14 @@ class Readiness:
     imported: tuple[str, ...] = ()
 
     @property
+    def gaps(self) -> tuple[Finding, ...]:
+        """The findings that stop a restore."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.LACKING)
+
+    @property
     def is_ready(self) -> bool:
         """Whether nothing lacks."""
-        return all(finding.severity is not Severity.LACKING for finding in self.findings)
+        return not self.gaps
 
 
 def check_readiness(

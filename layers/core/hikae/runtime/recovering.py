@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from hikae.operations.recovery.start_drills import start_drills
 from hikae.operations.recovery.sweep import sweep
 from hikae.operations.recovery.take_step import take_step
-from hikae.runtime import entry, reporting
+from hikae.runtime import entry, reporting, wiring
 
 if TYPE_CHECKING:
     from hikae.operations.recovery.site import RecoverySite
 
 
 def carry_out(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]:
-    """A step of a run, `sweep`, or `start-drills`, whose event may carry `now` as the tick's may.
+    """A step of a run, `sweep`, `check-readiness`, or `start-drills`; the last two take `now` as the tick does.
 
     Raises:
         RunError: there is no such step, or its run cannot be understood.
@@ -23,6 +23,10 @@ def carry_out(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]:
     others: Mapping[str, Callable[[], dict[str, Any]]] = {
         "sweep": lambda: reporting.report_sweep(sweep(site, now=datetime.now(tz=UTC))),
         "start-drills": lambda: reporting.report_drills(start_drills(site, now=entry.time_of(event))),
+        "check-readiness": lambda: reporting.report_readiness(
+            # The primary is asked for public keys while it answers; nothing here waits for it.
+            wiring.readiness(wiring.load_settings(), asks_primary=True, imports_keys=False, now=entry.time_of(event))
+        ),
     }
     return others.get(event["step"], lambda: _take_step(event, site))()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hikae.domain.model import Unclear, Verdict
     from hikae.domain.objectives import Measurement
     from hikae.domain.runs import Step
+    from hikae.operations.check_readiness import Readiness
     from hikae.operations.copy_recovery_points import Copying
     from hikae.operations.prune_recovery_points import Pruned
     from hikae.operations.recovery.start_drills import Started
@@ -43,7 +44,10 @@ SUCCEEDED_RUNS = "SucceededRuns"
 """One for each scheduled run that came to its end; that none comes is what the alarms on silence wait for."""
 SUCCEEDED_SWEEPS = "SucceededSweeps"
 SUCCEEDED_DRILL_STARTS = "SucceededDrillStarts"
-"""As above, of the one function that two schedules run: one must not be heard for the other."""
+SUCCEEDED_READINESS_CHECKS = "SucceededReadinessChecks"
+"""As above, of the one function that three schedules run: one must not be heard for the other."""
+READINESS_GAPS = "ReadinessGaps"
+"""How much lacks for restoring what is protected."""
 OUTCOMES = "Outcomes"
 """How many items ended in each `status`, which is a dimension; a status that did not occur costs no metric."""
 ACHIEVED_RPO = "AchievedRpo"
@@ -292,6 +296,21 @@ def report_objectives(report: "Report") -> dict[str, Any]:
     }
     log.info("objectives", extra=summary)
     return summary
+
+
+def report_readiness(found: "Readiness") -> dict[str, Any]:
+    """Report what a restore would lack; a warning stops none and is no gap."""
+    log = get_logger()
+    for finding in found.findings:
+        write = log.error if finding in found.gaps else log.warning
+        write(finding.severity.value, what=finding.what, remedy=finding.remedy, resources=list(finding.resources))
+    _emit(**{READINESS_GAPS: len(found.gaps), SUCCEEDED_READINESS_CHECKS: 1})
+    return {
+        "is_ready": found.is_ready,
+        "lacking": {finding.what: finding.remedy for finding in found.gaps},
+        "warnings": [finding.what for finding in found.findings if finding not in found.gaps],
+        "fetched": list(found.fetched),
+    }
 
 
 def log_outcome(outcome: Outcome) -> None:
