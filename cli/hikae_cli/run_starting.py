@@ -95,9 +95,12 @@ def follow_to_the_end(access: "Access", name: str, *, manner: Manner) -> None:
     """Show what happens in a run, and in the end its record.
 
     Raises:
+        click.ClickException: it cannot be looked at.
         click.exceptions.Exit: 1 where it did not succeed, 130 where somebody has had enough of looking.
     """
-    from hikae_cli.run_following import follow  # noqa: PLC0415 - as above
+    from hikae.ports import PortError  # noqa: PLC0415 - as above
+    from hikae_cli.run_following import follow  # noqa: PLC0415
+    from hikae_cli.site_buckets import SiteError  # noqa: PLC0415
 
     def show(event: Event) -> None:
         if manner.as_json:
@@ -110,6 +113,10 @@ def follow_to_the_end(access: "Access", name: str, *, manner: Manner) -> None:
     except KeyboardInterrupt:
         click.echo(f"\n{name} goes on; follow it with: hikae drill show {name} --wait", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
+    except (SiteError, PortError) as error:
+        # Whoever cannot look must not believe that nothing runs.
+        message = f"{error}; {name} goes on all the same; follow it with: hikae drill show {name} --wait"
+        raise click.ClickException(printable(message)) from error
     show_record(access, name, record, as_json=manner.as_json)
 
 

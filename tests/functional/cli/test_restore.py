@@ -201,6 +201,21 @@ def test_a_recovery_site_that_is_not_there_is_named(hikae, recovery_services):
     assert "function hikae-other-recovery-recover (Region us-west-2): there is no such function" in result.stderr
 
 
+def test_a_site_that_stops_answering_does_not_hide_that_the_run_goes_on(restore, installation, recovery_services):
+    looks = []
+
+    def refuse(play):
+        looks.append(play.name)
+        if len(looks) == 3:
+            recovery_services.refusals["DescribeExecution"] = AwsError("ServiceUnavailable")
+
+    recovery_services.on_describe = refuse
+    result = restore("--plan", "production", "--yes", "--name", "restore-1")
+    assert result.exit_code == 1
+    assert "restore-1 goes on all the same; follow it with: hikae drill show restore-1 --wait" in result.stderr
+    assert recovery_services.plays["restore-1"].status == "RUNNING"
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
