@@ -317,6 +317,15 @@ def test_all_that_a_limit_keeps_is_withheld():
     assert all(verdict_on(pruning, name).action is Action.KEEP for name in pruning.withheld)
 
 
+@pytest.mark.parametrize(("zone", "action"), [("Asia/Tokyo", Action.EXPIRE), ("UTC", Action.KEEP)])
+def test_half_a_set_goes_where_it_would_not_be_the_newest_of_its_day_in_the_plans_zone(zone, action):
+    tags = tags_of(identity(slot=hours_ago(18)), members=2)
+    half = put_together(snapshot("half", tags, started_at=hours_ago(18))).points[0]
+    policy = KeepPolicy(retention=Policy(keep_daily=2), timezone=ZoneInfo(zone))
+    pruning = prune([point(NOW), half, point(hours_ago(70))], policy=policy)
+    assert verdict_on(pruning, half.id).action is action
+
+
 def test_a_cap_of_nothing_deletes_nothing():
     assert prune([point(NOW), point(hours_ago(1))], cap=0).deletions == ()
 
