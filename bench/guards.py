@@ -69,8 +69,8 @@ GUARDS = (
     Guard(
         name="the memory of copies that EC2 may not show yet",
         file=HIKAE / "operations/copy_recovery_points.py",
-        lines="self._recent = self.recent.started(now=self.now)",
-        without="self._recent = set()",
+        lines="self._recent = asked.made | asked.unconfirmed",
+        without="self._recent = frozenset()",
         test="tests/chaos/test_guards.py::test_a_copy_that_ec2_does_not_show_yet_is_not_made_again",
     ),
     Guard(

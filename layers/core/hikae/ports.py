@@ -302,14 +302,25 @@ class SlotLedger(Protocol):
         """Remember that the last job of `slot` was accepted, or that it was reported as missed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedCopies:
+    """The names of copies that were asked for lately: those that EC2 said it made, and those that nobody knows of."""
+
+    made: frozenset[str] = frozenset()
+    unconfirmed: frozenset[str] = frozenset()
+
+
 class RecentCopies(Protocol):
     """The copies that were asked for in the last minutes, which EC2 may not show yet. Only the broker writes here."""
 
-    def started(self, *, now: datetime) -> set[str]:
-        """The names of those that are not older than the consistency delay."""
+    def started(self, *, now: datetime) -> AskedCopies:
+        """Those that are young enough for EC2 not to show them yet."""
 
     def remember(self, name: str, *, now: datetime) -> None:
-        """Write down a copy, before it is asked for."""
+        """Write down a copy, before it is asked for. Until `confirm` or `forget` nobody knows whether it was made."""
+
+    def confirm(self, name: str, *, now: datetime) -> None:
+        """Write down that EC2 said it made the copy."""
 
     def forget(self, name: str) -> None:
         """Strike out a copy that EC2 has refused to start."""

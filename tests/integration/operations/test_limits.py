@@ -1,11 +1,13 @@
 """At the account's limits: never above them, hardly slower than they allow, and nothing lost or made twice."""
 
+from datetime import timedelta
+
 import pytest
 
-from bench.limits import COPY_QUOTA, measure_backing_up, measure_deleting, measure_waves
+from bench.limits import COPY_QUOTA, COPY_SECONDS, measure_backing_up, measure_deleting, measure_waves
 from hikae.domain.pacing import LOOKING
-from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation
-from local.twin.faults import refused
+from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
+from local.twin.faults import Killed, answer_lost, killed_before, refused
 from local.twin.quotas import EC2, SNAPSHOT_COPIES, Quota
 from local.twin.request_rates import UNFILTERED_ACTIONS
 
@@ -22,11 +24,71 @@ def test_80_copies_take_no_longer_than_their_waves_and_never_more_places(foreign
     assert waves.ratio <= 1.05
 
 
-@pytest.mark.parametrize("foreign", [0, 5], ids=["alone", "another tool holds 5"])
-def test_a_call_of_which_nobody_knows_whether_it_was_sent_costs_its_place_for_ten_minutes(foreign: int) -> None:
-    waves = measure_waves(80, foreign=foreign, kill_at=30, is_sent=False)
+@pytest.mark.parametrize(
+    ("kill_at", "foreign"),
+    [
+        pytest.param(1, 0, id="in the first wave"),
+        pytest.param(30, 0, id="in the second"),
+        pytest.param(60, 0, id="in the third"),
+        pytest.param(30, 5, id="another tool holds 5"),
+    ],
+)
+def test_a_copy_that_was_never_sent_takes_nobodys_place_and_is_sent_in_time(foreign: int, kill_at: int) -> None:
+    waves = measure_waves(80, foreign=foreign, kill_at=kill_at, is_sent=False)
     assert (waves.highest, waves.refused, waves.made) == (COPY_QUOTA, 0, 80)
-    assert waves.seconds <= waves.best_seconds + 300
+    assert waves.ratio <= 1.05
+
+
+def test_a_copy_that_was_never_sent_in_the_last_wave_is_waited_for_until_ec2_can_be_believed() -> None:
+    waves = measure_waves(80, kill_at=80, is_sent=False)
+    assert (waves.highest, waves.refused, waves.made) == (COPY_QUOTA, 0, 80)
+    assert waves.seconds == waves.best_seconds + COPY_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("limit", "quota", "created"),
+    [
+        pytest.param(2, 20, 1, id="below EC2's quota nobody else keeps the limit"),
+        pytest.param(20, 3, 2, id="at EC2's quota it keeps nothing empty"),
+    ],
+)
+def test_a_copy_of_which_nobody_knows(limit: int, quota: int, created: int) -> None:
+    with Installation(snapshot_copy_limit=limit) as installation:
+        backed_up(installation)
+        installation.twin.world.quotas.set(SNAPSHOT_COPIES, quota)
+        with killed_before("CopySnapshot"), pytest.raises(Killed):
+            installation.copy()
+        if quota < limit:
+            foreign = installation.twin.client("ec2", RECOVERY)
+            source = installation.snapshots()[0]["SnapshotId"]
+            foreign.copy_snapshot(SourceRegion=PRIMARY, SourceSnapshotId=source)
+        assert len(started(installation)) == created
+        installation.advance(minutes=6)
+        installation.copy_all()
+        ours = [each for each in installation.snapshots(RECOVERY) if tags_of(each)]
+        assert len(ours) == len(installation.snapshots()) == len({tags_of(each)["hikae:copy-of"] for each in ours})
+
+
+def test_a_copy_that_ec2_said_it_made_takes_its_place_although_it_is_not_shown(installation: Installation) -> None:
+    backed_up(installation)
+    installation.twin.world.quotas.set(SNAPSHOT_COPIES, 3)
+    installation.twin.world.lag = timedelta(minutes=4)
+    assert len(started(installation)) == 3
+    installation.advance(minutes=1)
+    assert started(installation) == []
+    assert installation.twin.count("CopySnapshot", error="ResourceLimitExceeded") == 0
+
+
+def test_a_copy_that_was_sent_and_of_which_nobody_knows_costs_a_refusal(installation: Installation) -> None:
+    backed_up(installation)
+    installation.twin.world.quotas.set(SNAPSHOT_COPIES, 3)
+    installation.twin.world.lag = timedelta(minutes=4)
+    with answer_lost("CopySnapshot"):
+        run = installation.copy()
+    assert [outcome.status for outcome in run.outcomes].count("created") == 2
+    assert installation.twin.count("CopySnapshot", error="ResourceLimitExceeded") == 1
+    assert not [outcome for outcome in run.outcomes if outcome.is_failure]
+    assert installation.twin.world.calls.high_water["pending copies", RECOVERY] == 3
 
 
 def backed_up(installation: Installation, instances: int = 4) -> None:

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from hikae.domain.naming import format_time, parse_time
-from hikae.domain.points import CONSISTENCY_DELAY
+from hikae.domain.points import CONSISTENCY_DELAY, VISIBLE_WITHIN
+from hikae.ports import AskedCopies
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _KEPT = timedelta(days=400)
 """Longer than any schedule's interval but one: a rule of 29 February is taken for new every time."""
+
+
+_ASKED = {"made": CONSISTENCY_DELAY, "unconfirmed": VISIBLE_WITHIN}
+"""For how long an entry holds. What nobody knows of may never have been sent, and is held up no longer than it must."""
 
 
 class DynamoSlotLedger:
@@ -58,33 +63,47 @@ class DynamoRecentCopies:
         self._client = client
         self._table = table
 
-    def started(self, *, now: datetime) -> set[str]:
+    def started(self, *, now: datetime) -> AskedCopies:
         """See `ports.RecentCopies`. What is older is struck out."""
         answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": self._KEY}}, ConsistentRead=True)
-        started = answer.get("Item", {}).get("started", {"M": {}})["M"]
-        oldest = (now - CONSISTENCY_DELAY).timestamp()
-        young = {name: value for name, value in started.items() if float(value["N"]) > oldest}
-        if len(young) != len(started) or "Item" not in answer:
-            self._client.put_item(TableName=self._table, Item={"pk": {"S": self._KEY}, "started": {"M": young}})
-        return set(young)
+        there = answer.get("Item", {})
+        young = {
+            kind: {
+                name: value
+                for name, value in there.get(kind, {"M": {}})["M"].items()
+                if float(value["N"]) > (now - kept).timestamp()
+            }
+            for kind, kept in _ASKED.items()
+        }
+        if any(there.get(kind) != {"M": names} for kind, names in young.items()):
+            item = {kind: {"M": names} for kind, names in young.items()}
+            self._client.put_item(TableName=self._table, Item={"pk": {"S": self._KEY}, **item})
+        return AskedCopies(made=frozenset(young["made"]), unconfirmed=frozenset(young["unconfirmed"]))
 
     def remember(self, name: str, *, now: datetime) -> None:
         """See `ports.RecentCopies`."""
-        self._client.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": self._KEY}},
-            UpdateExpression="SET started.#name = :now",
-            ExpressionAttributeNames={"#name": name},
-            ExpressionAttributeValues={":now": {"N": str(now.timestamp())}},
-        )
+        self._set("SET unconfirmed.#name = :now", name, now)
+
+    def confirm(self, name: str, *, now: datetime) -> None:
+        """See `ports.RecentCopies`."""
+        self._set("SET made.#name = :now REMOVE unconfirmed.#name", name, now)
 
     def forget(self, name: str) -> None:
         """See `ports.RecentCopies`."""
         self._client.update_item(
             TableName=self._table,
             Key={"pk": {"S": self._KEY}},
-            UpdateExpression="REMOVE started.#name",
+            UpdateExpression="REMOVE unconfirmed.#name",
             ExpressionAttributeNames={"#name": name},
+        )
+
+    def _set(self, expression: str, name: str, now: datetime) -> None:
+        self._client.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": self._KEY}},
+            UpdateExpression=expression,
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":now": {"N": str(now.timestamp())}},
         )
 
 

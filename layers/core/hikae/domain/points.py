@@ -303,11 +303,13 @@ class GiveUp:
 
 
 MAX_ATTEMPTS = 5
-CONSISTENCY_DELAY = timedelta(minutes=10)
-"""How long a created snapshot may stay invisible to a describe; EC2 advises to back off up to five minutes.
+VISIBLE_WITHIN = timedelta(minutes=5)
+"""For how long EC2 advises to look again for something that was just created, before it is taken not to exist.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 """
+CONSISTENCY_DELAY = 2 * VISIBLE_WITHIN
+"""How long a created snapshot may stay invisible to a describe, where being wrong costs more than being late."""
 
 
 def next_attempt(existing: Sequence[RecoveryPoint], *, now: datetime) -> Adopt | Create | GiveUp:

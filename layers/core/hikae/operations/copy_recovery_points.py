@@ -4,6 +4,7 @@ Nothing that wakes it is believed. It compares what exists in both places, and s
 RPO at risk first, never more at a time than the limit allows, counting everybody's.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -69,11 +70,15 @@ DEFAULT_IMAGE_COPIES: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitInForce:
-    """How many copies of one kind may be in flight in this run, with what says so and why that could not be asked."""
+    """How many copies of one kind may be in flight in this run, with what says so and why that could not be asked.
+
+    Where it `is_quota`, EC2 refuses whatever is beyond it.
+    """
 
     value: int
     reason: str
     problem: str = ""
+    is_quota: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +250,9 @@ class _Broker:
     _unclear_of: dict[str, Unclear] = field(default_factory=dict)
     _snapshots_of: dict[str, list[Snapshot]] = field(default_factory=dict)
     _images_of: dict[str, list[Image]] = field(default_factory=dict)
-    _recent: set[str] = field(default_factory=set)
-    _snapshots_in_flight: int = 0
-    _images_in_flight: int = 0
+    _recent: frozenset[str] = frozenset()
+    _in_flight: Counter[str] = field(default_factory=Counter)
+    _unconfirmed: Counter[str] = field(default_factory=Counter)
     _closed: set[str] = field(default_factory=set)
     in_force: dict[str, LimitInForce] = field(default_factory=dict)
 
@@ -264,24 +269,22 @@ class _Broker:
                     self._images_of.setdefault(origin, []).append(copy)
                 else:
                     self._snapshots_of.setdefault(origin, []).append(copy)
-        self._recent = self.recent.started(now=self.now)
+        asked = self.recent.started(now=self.now)
+        self._recent = asked.made | asked.unconfirmed
         pending_snapshots = [each for each in self.holdings.pending_snapshots() if each.is_copy]
         pending_images = [each for each in self.holdings.pending_images() if each.is_copy]
         # An image's copy brings pending snapshots of its own, which count against the images' limit, not this one.
-        self._snapshots_in_flight = sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)
-        self._images_in_flight = len(pending_images)
+        self._in_flight[_SNAPSHOTS] = sum(each.tags.get("hikae:kind") != Kind.IMAGE for each in pending_snapshots)
+        self._in_flight[_IMAGES] = len(pending_images)
         copies: list[Snapshot | Image] = [copy for group in self._snapshots_of.values() for copy in group]
         copies.extend(copy for group in self._images_of.values() for copy in group)
         visible = {_name_of(copy.tags[naming.COPY_OF], attempt_of(copy)) for copy in copies}
-        for name in self._recent - visible:
-            if name.startswith("ami-"):
-                self._images_in_flight += 1
-            else:
-                self._snapshots_in_flight += 1
+        for names, count in ((asked.made, self._in_flight), (asked.unconfirmed, self._unconfirmed)):
+            count.update(_IMAGES if name.startswith("ami-") else _SNAPSHOTS for name in names - visible)
 
     @property
     def in_flight(self) -> int:
-        return self._snapshots_in_flight + self._images_in_flight
+        return self._in_flight.total()
 
     def copy(self, point: RecoveryPoint, manifests: Documents) -> list[Outcome]:
         """Start what is missing of one point's copy: its manifest first, then its members."""
@@ -370,9 +373,10 @@ class _Broker:
             return _outcome(member, point, Status.FAILED, reason)
         except Ambiguous as error:
             # It stays in the list of recent copies: only after the consistency delay can EC2 be believed about it.
-            self._count(member)
+            self._unconfirmed[_kind_of(member)] += 1
             return _outcome(member, point, Status.LATER, f"nobody knows whether it was started: {error}")
-        self._count(member)
+        self._in_flight[_kind_of(member)] += 1
+        self.recent.confirm(name, now=self.now)
         return replace(_outcome(member, point, Status.CREATED, ""), created=(created,))
 
     def _call(self, member: Snapshot | Image, tags: PointTags, source: Place) -> str:
@@ -388,8 +392,11 @@ class _Broker:
 
     def _is_full(self, member: Snapshot | Image) -> bool:
         kind = _kind_of(member)
-        in_flight = self._images_in_flight if kind == _IMAGES else self._snapshots_in_flight
-        return kind in self._closed or in_flight >= self._limit(kind).value
+        limit = self._limit(kind)
+        # A copy of which nobody knows takes a place only where EC2 would let us go beyond our own limit. At its quota,
+        # one that was never sent would keep the place empty, and one that was sent costs no more than a refusal.
+        unconfirmed = 0 if limit.is_quota else self._unconfirmed[kind]
+        return kind in self._closed or self._in_flight[kind] + unconfirmed >= limit.value
 
     def _limit(self, kind: str) -> LimitInForce:
         """What is in force for this run: EC2's quota, but no more than the site's own limit."""
@@ -401,12 +408,6 @@ class _Broker:
                     self.limits.snapshots, self.quotas.snapshot_copies, DEFAULT_SNAPSHOT_COPIES
                 )
         return self.in_force[kind]
-
-    def _count(self, member: Snapshot | Image) -> None:
-        if isinstance(member, Image):
-            self._images_in_flight += 1
-        else:
-            self._snapshots_in_flight += 1
 
 
 _SNAPSHOTS, _IMAGES = "snapshots", "images"
@@ -424,7 +425,8 @@ def _limit(bound: int, ask: Callable[[], int | None], default: int) -> LimitInFo
         return LimitInForce(value=min(bound, default), reason=f"at most EC2's default of {default}", problem=problem)
     if quota is None:
         return LimitInForce(value=min(bound, default), reason=f"EC2 lists no quota, its documented limit is {default}")
-    return LimitInForce(value=min(bound, quota), reason=f"EC2's quota is {quota}, this site's own limit {bound}")
+    reason = f"EC2's quota is {quota}, this site's own limit {bound}"
+    return LimitInForce(value=min(bound, quota), reason=reason, is_quota=quota <= bound)
 
 
 def _tags_of(member: Snapshot | Image, point: RecoveryPoint) -> PointTags:
