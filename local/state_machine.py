@@ -1,11 +1,11 @@
-"""Plays a state machine's definition in this process: its tasks are calls, its waits move a clock.
+"""Plays a state machine's definition in this process: its tasks are calls, its waits are given to whoever plays it.
 
 Only what `statemachines/` uses of the Amazon States Language (https://states-language.net/spec.html), and anything else
 is an error: Task with Parameters, ResultPath, Retry and Catch of `States.ALL`; Choice of equal strings; Wait; Pass;
 Succeed; Fail. A wait of a retry is its interval without jitter.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,11 @@ class Stopped(Exception):  # noqa: N818 - StopExecution is no error of the machi
     """Somebody stopped the execution: no Catch runs."""
 
 
+Playing = Generator[float, None, str]
+"""An execution under way: the seconds that it waits now, zero before each task; in the end its status."""
+_State = Generator[float, None, tuple[str, Any]]
+
+
 @dataclass(slots=True, kw_only=True)
 class Player:
     """One execution. `call` is the function behind every task; what it raises is retried and caught as on AWS."""
@@ -44,6 +49,18 @@ class Player:
         Raises:
             Stopped: as `call` or `wait` raised it.
         """
+        playing = self.begin(given)
+        while True:
+            try:
+                seconds = next(playing)
+            except StopIteration as end:
+                status: str = end.value
+                return status
+            if seconds:
+                self.wait(seconds)
+
+    def begin(self, given: dict[str, Any]) -> Playing:
+        """Run to the end, leaving it to the caller how time passes: other things may happen during each wait."""
         context = {"Execution": {"Name": self.name, "Id": f"arn:aws:states:::execution:recover:{self.name}"}}
         data: Any = given
         state = self.definition["StartAt"]
@@ -54,22 +71,25 @@ class Player:
             assert not unknown, f"{state} uses {unknown}, which is not played here"
             if body["Type"] in ("Succeed", "Fail"):
                 return "SUCCEEDED" if body["Type"] == "Succeed" else "FAILED"
-            state, data = getattr(self, f"_{body['Type'].lower()}")(body, data, context)
+            state, data = yield from getattr(self, f"_{body['Type'].lower()}")(body, data, context)
 
-    def _pass(self, body: Mapping[str, Any], data: Any, context: Any) -> tuple[str, Any]:
+    def _pass(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+        yield from ()
         return body["Next"], _fill(body["Parameters"], data, context)
 
-    def _wait(self, body: Mapping[str, Any], data: Any, context: Any) -> tuple[str, Any]:
-        self.wait(_get(body["SecondsPath"], data, context))
+    def _wait(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+        yield _get(body["SecondsPath"], data, context)
         return body["Next"], data
 
-    def _choice(self, body: Mapping[str, Any], data: Any, context: Any) -> tuple[str, Any]:
+    def _choice(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+        yield from ()
         for rule in body["Choices"]:
             if _get(rule["Variable"], data, context) == rule["StringEquals"]:
                 return rule["Next"], data
         return body["Default"], data
 
-    def _task(self, body: Mapping[str, Any], data: Any, context: Any) -> tuple[str, Any]:
+    def _task(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+        yield 0
         [retry] = body["Retry"]
         interval = retry["IntervalSeconds"]
         for attempt in range(retry["MaxAttempts"] + 1):
@@ -79,7 +99,7 @@ class Player:
                 raise
             except Exception as error:  # noqa: BLE001 - States.ALL
                 if attempt < retry["MaxAttempts"]:
-                    self.wait(min(interval, retry["MaxDelaySeconds"]))
+                    yield min(interval, retry["MaxDelaySeconds"])
                     interval *= retry["BackoffRate"]
                     continue
                 [catch] = body["Catch"]
