@@ -482,6 +482,14 @@ def test_a_command_that_succeeds_and_a_console_that_matches_prove_an_instance(gr
     assert len([each for each in record["torn_down"] if each.startswith("vpce-")]) == 2
 
 
+def test_what_ec2_still_shows_of_a_drill_that_is_over_is_nothing_to_sweep(group: Installation) -> None:
+    probed(group, "[{ssm: uptime}]")
+    group.end_execution("drill-1")
+    endpoints = group.twin.client("ec2", RECOVERY).describe_vpc_endpoints()["VpcEndpoints"]
+    assert {each["State"] for each in endpoints} == {"deleted"}
+    assert group.sweep().outcomes == ()
+
+
 def test_a_command_that_fails_fails_the_drill_with_what_it_said(group: Installation) -> None:
     command = "systemctl is-active app"
     group.twin.shells(RECOVERY).script[command] = Outcome(status="Failed", output="inactive")

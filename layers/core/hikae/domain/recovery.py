@@ -632,7 +632,7 @@ class Made:
 
 
 GONE: Final = frozenset({"terminated", "deleted", "deregistered"})
-_GOING: Final = frozenset({"shutting-down", "deleting"})
+GOING: Final = frozenset({"shutting-down", "deleting"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -659,7 +659,7 @@ def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation:
             kept.append(f"{each.id}: its tags do not say that {wanted} made it")
         elif mode is Mode.RESTORE and each.kind != "image":
             continue
-        elif each.state in _GOING or (each.kind == "volume" and each.attached_to):
+        elif each.state in GOING or (each.kind == "volume" and each.attached_to):
             going.append(each)
         else:
             remove.append(each)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hikae.domain.naming import EVIDENCE, RUNS, run_tag
+from hikae.domain.recovery import GOING, GONE
 from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
 from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.take_step import take_step
@@ -43,7 +44,8 @@ def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
         for each in everything:
             is_leftover = mode is Mode.DRILL or each.kind == "image"
             name = each.tags.get(mode.tag, "").partition("/")[2]
-            if is_leftover and each.state not in ("terminated", "shutting-down") and RUN_NAME.fullmatch(name):
+            # EC2 shows for a while what is gone, endpoints as well as instances: that is nothing to be swept.
+            if is_leftover and each.state not in GONE | GOING and RUN_NAME.fullmatch(name):
                 found[name] = mode
     recorded = {key.removeprefix(EVIDENCE).removesuffix(".json") for key in site.documents.keys(EVIDENCE)}
     for name in _names(site.documents.keys(RUNS)):
