@@ -157,6 +157,11 @@ class InstancesBackend(ImageCatalog):
             self._launches[instance.id] = launch
             self.sightings.appear(instance.id)
             self._equip(instance, image=image, devices=devices, volume_tags=tags.get("volume", {}))
+            if not kwargs.get("nics"):
+                # The network interface that a launch makes goes with its instance, unless the request says otherwise
+                # (EC2 User Guide, "Elastic network interfaces", termination behavior); moto keeps it.
+                for interface in instance.network_interfaces:
+                    interface.delete_on_termination = True
         return reservation
 
     def _check_vcpus(self, instance_type: str, count: int) -> None:

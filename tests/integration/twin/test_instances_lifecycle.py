@@ -129,6 +129,16 @@ def test_termination_deletes_the_volumes_that_are_marked_and_frees_the_others(tw
     assert describe(twin, instance_id)["BlockDeviceMappings"] == []
 
 
+def test_the_network_interface_that_a_launch_made_goes_with_its_instance(cloud: Any, launch: Any, settle: Any) -> None:
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
+    [interface] = describe(cloud, instance_id)["NetworkInterfaces"]
+    assert interface["Attachment"]["DeleteOnTermination"] is True
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    left = {each["NetworkInterfaceId"] for each in ec2.describe_network_interfaces()["NetworkInterfaces"]}
+    assert interface["NetworkInterfaceId"] not in left
+
+
 def test_a_terminated_instance_disappears_with_its_tags_after_an_hour(twin: Twin, refused: Any) -> None:
     ec2 = twin.client("ec2", REGION)
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
