@@ -105,7 +105,7 @@ invoke: setup ## run a built function by hand: make invoke FUNCTION=SnapshotVolu
 # --- the demo: begin --------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## run the main job on a local cloud of its own: about three minutes, exits 0 when all is there
+demo: setup ## run the main job and two drills on a local cloud: about three minutes, exits 0 when all is there
 	python -m local.demo
 
 # --- the demo: end ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ history carries hikae's real tags and manifests, so the application cannot tell 
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -34,6 +33,7 @@ USER_DATA = "#cloud-config\npackage_update: true\n"
 _MIB = 1024 * 1024
 _START_DELAY = timedelta(seconds=21)
 _READY_SECONDS = 60
+_LOOK_EVERY_SECONDS = 0.1
 
 
 class Cloud(Protocol):
@@ -48,6 +48,8 @@ class Cloud(Protocol):
     def twin_control(self, path: str, payload: Any = None) -> Any: ...
 
     def stack_outputs(self, site: Any) -> dict[str, str]: ...
+
+    def pause(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,9 +278,9 @@ def seed_fleet(cloud: Cloud) -> Fleet:
         for machine in MACHINES
     }
     volumes = {name: _create_volume(ec2, name, disk, tags, region=region) for name, disk, tags in DETACHED}
-    _wait_for(lambda: _states(ec2) == {"running"})
+    _wait_for(cloud, lambda: _states(ec2) == {"running"})
     ec2.stop_instances(InstanceIds=[instances[machine.name] for machine in MACHINES if machine.is_stopped])
-    _wait_for(lambda: _states(ec2) <= {"running", "stopped"})
+    _wait_for(cloud, lambda: _states(ec2) <= {"running", "stopped"})
     attached = _volumes_of(ec2)
     resources = [
         Resource(
@@ -373,12 +375,12 @@ def _write(cloud: Cloud, volume_id: str, disk: Disk, *, owner: str) -> None:
     cloud.twin_control("/_twin/write", payload)
 
 
-def _wait_for(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + _READY_SECONDS
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"the fleet was not ready within {_READY_SECONDS} s")
-        time.sleep(0.1)
+def _wait_for(cloud: Cloud, condition: Callable[[], bool]) -> None:
+    for _ in range(int(_READY_SECONDS / _LOOK_EVERY_SECONDS)):
+        if condition():
+            return
+        cloud.pause(_LOOK_EVERY_SECONDS)
+    raise TimeoutError(f"the fleet was not ready within {_READY_SECONDS} s")
 
 
 def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,8 +1,10 @@
-"""`python -m local.demo`: hikae's main job, from an empty cloud to copied and pruned points, in a few minutes.
+"""`python -m local.demo`: hikae's main job, from an empty cloud to copied, pruned and drilled points, in minutes.
 
 It builds and deploys both sites into a local cloud of its own, seeds a fleet with a history, applies plans that are due
 a minute later, and then only watches: the schedules fire by themselves. What must be there in the end is worked out
-from the plans and checked by asking EC2. Exits with 1, naming what is missing, if it is not there in time.
+from the plans and checked by asking EC2. Then it drills two groups of the fleet, as a user would, and sees that they
+came back with the right contents and that nothing is left of it. Exits with 1, naming what is missing, if it is not
+there in time.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from local.cloud import CloudError, LocalCloud
 from local.cloud.deployment import DeploymentError
 from local.cloud.launcher import Site
 from local.demo import report
+from local.demo.drill_report import tabulate_drills
+from local.demo.drills import describe_everything, drill, find_leftovers, find_shortcomings
 from local.demo.expectation import Standing, View, stand
 from local.demo.journal import count_runs, read_errors, reasons_of_expiry
 from local.demo.observation import observe
@@ -76,7 +80,7 @@ class Demo:
         with LocalCloud(say=self._say, parameters=_INTERVALS) as cloud:
             goal = self._prepare(cloud)
             standings = self._watch(cloud, goal, give_up_at=time.monotonic() + time_limit)
-            problems = self._check(cloud, goal, standings)
+            problems = self._check(cloud, goal, standings) or self._rehearse(cloud, goal)
             self._say("taking the local cloud down")
         elapsed = time.monotonic() - self._begun
         if problems:
@@ -174,6 +178,34 @@ class Demo:
             self._say(f"{function} at the {site} site ran {runs} time{'s' * (runs != 1)}, nobody invoked it by hand")
             if not runs:
                 problems.append(f"{function} at the {site} site has never run")
+        if problems:
+            self._show_errors(cloud)
+        return problems
+
+    def _rehearse(self, cloud: LocalCloud, goal: Goal) -> list[str]:
+        """Drill what was backed up, print what that proved, and answer what it did not, or left behind."""
+        recovery, primary = (cloud.client("ec2", region) for region in (cloud.recovery_region, cloud.primary_region))
+        before, fleet_before = describe_everything(recovery), describe_everything(primary)
+        disks = cloud.twin_control(f"/_twin/state/{cloud.primary_region}")["volumes"]
+        self._say(f"drilling two groups of the fleet in {cloud.recovery_region}, both at the same time")
+        drills = drill(cloud, say=self._say)
+        self._console.print(tabulate_drills(drills, goal.fleet))
+        self._say(
+            f"these times are of a cloud that is {cloud.scale:g} times as fast as EC2, whose instances boot at once"
+        )
+        on_volumes = {volume: disk["digest"] for volume, disk in disks.items()}
+        problems = [each for one in drills for each in find_shortcomings(one, goal.fleet, on_volumes=on_volumes)]
+        contents = sum(len(volumes) for one in drills for volumes in one.seen.contents.values())
+        self._say(f"compared the contents of {contents} volumes that the drills made with those of the fleet")
+        left = [*find_leftovers(before, describe_everything(recovery))]
+        problems += left
+        kinds = ", ".join(f"{kind}s" for kind in before)
+        self._say(
+            f"asked EC2 in {cloud.recovery_region} what is left of the drills ({kinds}): {len(left) or 'nothing'}"
+        )
+        problems += [
+            f"in {cloud.primary_region}: {each}" for each in find_leftovers(fleet_before, describe_everything(primary))
+        ]
         if problems:
             self._show_errors(cloud)
         return problems

@@ -1,8 +1,5 @@
-"""The plans of the demo: templates in local/plans whose only blanks are the minute and the hour of their slot."""
+"""The plans of the demo: templates in local/plans whose only blanks are when their slot and their drill are due."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +12,12 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from local.cloud import CloudError, LocalCloud
+from local.demo.command_line import run_hikae
 
 FOLDER = Path(__file__).resolve().parents[1] / "plans"
 _LEAST_NOTICE = timedelta(seconds=12)
+_DRILL_IN = timedelta(hours=12)
+"""When the plans' own drills are due at the earliest: the demo starts its drills by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def fill_in(slot: datetime) -> list[DemoPlan]:
 def _fill_in(template: str, slot: datetime) -> DemoPlan:
     timezone = ZoneInfo(yaml.safe_load(template)["timezone"])
     local = slot.astimezone(timezone)
-    text = Template(template).substitute(minute=local.minute, hour=local.hour)
+    text = Template(template).substitute(minute=local.minute, hour=local.hour, drill_hour=(local + _DRILL_IN).hour)
     document: dict[str, Any] = yaml.safe_load(text)
     rule = document["rules"][0]
     copies = rule.get("copies") or [{"retention": None}]
@@ -66,11 +66,8 @@ def apply_plans(cloud: LocalCloud, plans: Sequence[DemoPlan]) -> str:
         files = [Path(folder, f"{plan.name}.yaml") for plan in plans]
         for file, plan in zip(files, plans, strict=True):
             file.write_text(plan.text)
-        command = [str(Path(sys.executable).with_name("hikae")), "plan", "apply", *(str(file) for file in files)]
-        command += ["--site", "both", "--installation", cloud.installation, "--yes"]
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HIKAE_"))}
-        environment = {**own, **cloud.environment(), "NO_PROXY": "127.0.0.1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        where = ("--site", "both", "--installation", cloud.installation, "--yes")
+        done = run_hikae(cloud, "plan", "apply", *(str(file) for file in files), *where)
     if done.returncode != 0:
         raise CloudError(f"hikae plan apply ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout

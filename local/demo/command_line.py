@@ -1,0 +1,47 @@
+"""The `hikae` command as an administrator of the local cloud's sites types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from local.cloud import LocalCloud, processes
+
+_COMMAND = str(Path(sys.executable).with_name("hikae"))
+_SECONDS = 60
+
+
+def run_hikae(cloud: LocalCloud, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, which comes within a minute."""
+    return subprocess.run(
+        [_COMMAND, *arguments],
+        env=_environment(cloud),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+    )
+
+
+def watch_hikae(cloud: LocalCloud, *arguments: str, show: Callable[[str], object]) -> int:
+    """Run a command that takes its time, show each line when it prints it, and answer its exit code."""
+    process = subprocess.Popen(
+        [_COMMAND, *arguments],
+        env={**_environment(cloud), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=processes.die_with_parent,  # noqa: PLW1509 - one call of libc, nothing that locks
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            show(line.rstrip())
+    return process.returncode
+
+
+def _environment(cloud: LocalCloud) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HIKAE_"))}
+    return {**own, **cloud.environment(), "NO_PROXY": "127.0.0.1"}
