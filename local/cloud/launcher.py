@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -29,6 +29,8 @@ Site = Literal["primary", "recovery"]
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 PREFIX = "hikae-cloud-"
+LOST_REGION = "lost-region"
+"""As `ministack_like_aws`, which nothing here can import, has it."""
 FOR_TRYING_OUT = {
     # A fleet's seeded history is long, and most of it is due for pruning at once.
     "LineageDeletionPercent": "100",
@@ -40,6 +42,8 @@ FOR_TRYING_OUT = {
     "ReportSchedule": "rate(1 minute)",
 }
 
+_SHORTEST_WAIT = 0.1
+"""State machines wait shorter as EC2 gets faster, down to a tenth: a step itself takes as long as anywhere."""
 _STALE_GRACE_SECONDS = 60
 _ROOM_BYTES = 2 * 1024**3
 
@@ -213,6 +217,7 @@ class LocalCloud:
             "SFTP_ENABLED": "0",
             "S3_DATA_DIR": str(folder / "tmp" / "s3"),
             "STATE_DIR": str(folder / "tmp" / "state"),
+            "SFN_WAIT_SCALE": f"{max(1 / self.scale, _SHORTEST_WAIT):g}",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "MOTO_ACCOUNT_ID": ACCOUNT,
             **_credentials(self.primary_region),
@@ -402,6 +407,26 @@ class LocalCloud:
         with opener.open(request, timeout=60) as response:
             text = response.read().decode()
         return json.loads(text) if text else None
+
+    def pause(self, seconds: float) -> None:
+        """Let the cloud go on for so long."""
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def without(self, region: str) -> Iterator[None]:
+        """While this lasts, `region` is lost: no request to any service there is carried out, its connection is reset.
+
+        All Regions are at one address here, so the connection comes about first. What tests ask the twin beside EC2's
+        API, and what runs inside of ministack by itself, goes on.
+        """
+        marker = self.running.folder / LOST_REGION
+        marker.write_text(region)
+        self.twin_control("/_twin/lose", {"region": region})
+        try:
+            yield
+        finally:
+            marker.unlink()
+            self.twin_control("/_twin/lose", {"region": None})
 
     def log(self, name: str) -> Path:
         """The log file of `ministack`, `twin`, `relay` or `supervisor`."""

@@ -1,11 +1,12 @@
-"""ministack, and what AWS does by itself and ministack does not: metrics out of logs and queues, and alarms on them.
+"""ministack, and what AWS does by itself and ministack does not: metrics, alarms, timeouts, and the loss of a Region.
 
 This is the one module that runs in ministack's own environment: `.tools/ministack/bin/python -P ministack_like_aws.py`.
 ministack 1.5.33 keeps metrics and alarms, but publishes nothing about queues, reads no embedded metric format, counts
 no error of a function that a queue, a schedule or an event runs, and judges an alarm by every metric of its name,
-whatever the dimensions, and never by a missing value. That is put right here, inside its process: no call from outside
-can. It is pinned exactly; what is replaced is looked up by name, so that another version fails at the start and not in
-silence. Each rule names the page that it is from.
+whatever the dimensions, and never by a missing value. It lets an execution of a state machine run for ever, and has one
+address for all Regions, so that none of them can be lost. That is put right here, inside its process: no call from
+outside can. It is pinned exactly; what is replaced is looked up by name, so that another version fails at the start and
+not in silence. Each rule names the page that it is from.
 """
 
 # ruff: noqa: SLF001 - there is no public way to any of this
@@ -13,14 +14,20 @@ silence. Each rule names the page that it is from.
 import itertools
 import json
 import logging
+import os
+import re
+import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from hypercorn.protocol import h11
 from ministack import app
 from ministack.core import responses
-from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs
+from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs, stepfunctions
 from ministack.services.cloudformation import changesets, engine, handlers, stacks
 
 log = logging.getLogger("ministack_like_aws")
@@ -28,6 +35,10 @@ log = logging.getLogger("ministack_like_aws")
 _LOOK_EVERY_SECONDS = 1.0
 _GAUGES_FRESH_SECONDS = 30.0
 """AWS publishes a queue's metrics every minute. A change is published at once here, to be waited for less."""
+
+_OK = 200
+_ENDS_AT = "hikae:endsAt"
+"""Where the time is kept at which an execution has taken too long, with all else that ministack knows of it."""
 
 _OUT_OF_ORDER = 600.0
 """How many seconds late a value may come and still be judged."""
@@ -65,6 +76,9 @@ def main() -> None:
 
     for module in (engine, changesets, handlers, stacks):
         _replace(module, "_evaluate_conditions", evaluate_all_conditions)
+    start = stepfunctions._start_execution
+    _replace(stepfunctions, "_start_execution", lambda data: start_with_time_limit(start, data))
+    _refuse_lost_region()
     threading.Thread(target=_look_for_ever, daemon=True).start()
     app.main()
 
@@ -233,20 +247,23 @@ def _move(alarm: dict[str, Any], state: str, reason: str) -> None:
 
 
 def _look_for_ever() -> None:
-    """Measure and judge without being asked, in every Region that has a queue or an alarm."""
+    """Measure, judge and end without being asked, in every Region that has a queue, an alarm or an execution."""
     meter = QueueMeter()
     while True:
         time.sleep(_LOOK_EVERY_SECONDS)
         try:
-            scopes = {key[:2] for store in (sqs._queues, cloudwatch._alarms) for key in list(store._data)}
+            stores = (sqs._queues, cloudwatch._alarms, stepfunctions._executions)
+            scopes = {key[:2] for store in stores for key in list(store._data)}
             for account, region in scopes:
                 responses._request_account_id.set(account)
                 responses._request_region.set(region)
                 meter.measure(account, region)
                 for alarm in list(cloudwatch._alarms.values()):
                     evaluate_alarm(alarm)
+                for execution in list(stepfunctions._executions.values()):
+                    end_if_out_of_time(execution)
         except Exception:
-            log.exception("metrics and alarms could not be looked at")
+            log.exception("metrics, alarms and executions could not be looked at")
 
 
 # --- templates --------------------------------------------------------------------------------------------------------
@@ -272,6 +289,80 @@ def _parameter(value: Any, parameters: Mapping[str, Any]) -> Any:
     if isinstance(value, dict) and value.get("Ref") in parameters:
         return parameters[value["Ref"]]["Value"]
     return value
+
+
+# --- state machines ---------------------------------------------------------------------------------------------------
+
+
+def start_with_time_limit(start: Any, data: dict[str, Any]) -> Any:
+    """Start an execution, and keep how long its state machine lets it run at the time of the start."""
+    answer = start(data)
+    status, _, body = answer
+    if status == _OK:
+        execution = stepfunctions._executions[json.loads(body)["executionArn"]]
+        definition = json.loads(stepfunctions._state_machines[execution["stateMachineArn"]]["definition"])
+        execution[_ENDS_AT] = time.time() + definition.get("TimeoutSeconds", float("inf"))
+    return answer
+
+
+def end_if_out_of_time(execution: dict[str, Any]) -> None:
+    """End an execution that takes longer than its state machine's TimeoutSeconds. No state of it runs any more.
+
+    "If the state machine runs longer than the specified time, the execution fails with a States.Timeout":
+    https://docs.aws.amazon.com/step-functions/latest/dg/statemachine-structure.html. Its status is TIMED_OUT:
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+    """
+    if execution["status"] != "RUNNING" or time.time() < execution.get(_ENDS_AT, float("inf")):
+        return
+    execution.update(status="TIMED_OUT", error="States.Timeout", stopDate=responses.now_iso())
+    stepfunctions._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
+    stepfunctions._emit_execution_status_event(execution)
+
+
+# --- the loss of a Region ---------------------------------------------------------------------------------------------
+
+LOST = "lost-region"
+"""The file in the cloud's folder that names the Region that is lost; there is none while all is well."""
+
+_RESET = struct.pack("ii", 1, 0)
+_CREDENTIAL = re.compile(r"Credential=[^/%]+(?:/|%2F)\d+(?:/|%2F)(?P<region>[a-z0-9-]+)(?:/|%2F)")
+
+
+def _refuse_lost_region() -> None:
+    """Reset the connection of every request to a Region that is lost, before anything of it is carried out."""
+    folder = os.environ.get("HIKAE_CLOUD_FOLDER")
+    create_stream = h11.H11Protocol._create_stream
+
+    async def create_stream_unless_lost(protocol: Any, request: Any) -> None:
+        lost = _read_lost_region(Path(folder)) if folder else ""
+        if not lost or not is_for_region(lost, target=request.target, headers=request.headers):
+            await create_stream(protocol, request)
+            return
+        log.warning("refused, as %s is lost: %s %s", lost, request.method.decode(), request.target.decode())
+        writer = protocol.send.__self__.writer
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()
+
+    _replace(h11.H11Protocol, "_create_stream", create_stream_unless_lost)
+
+
+def _read_lost_region(folder: Path) -> str:
+    try:
+        return (folder / LOST).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def is_for_region(region: str, *, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request is signed for a Region, or about a bucket whose name ends with it.
+
+    A bucket lives in one Region, and whoever asks for it in another is sent there:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+    """
+    texts = [target.decode("latin1"), *(value.decode("latin1") for name, value in headers if name == b"authorization")]
+    if any(found["region"] == region for text in texts for found in _CREDENTIAL.finditer(text)):
+        return True
+    return re.split(r"[/?]", texts[0].lstrip("/"), maxsplit=1)[0].endswith(f"-{region}")
 
 
 if __name__ == "__main__":

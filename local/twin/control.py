@@ -37,6 +37,7 @@ class Control:
     POST stick {"region", "instance_id"}: let an instance stay in `shutting-down` once it gets there.
     POST refuse-deletion {"region", "snapshot_id", "code"}: let every deletion of a snapshot fail; null ends that.
     POST backdate-bin-rule {"region", "rule_id", "created_at"}: let a rule of the Recycle Bin be in force.
+    POST lose {"region"}: answer no request that is signed for this Region any more; null ends that.
     GET state/REGION: volumes, snapshots and images with digests and lineage.
     """
 
@@ -63,6 +64,7 @@ class Control:
             ("POST", "stick"): lambda: self._locked(lambda: self._stick(_body(request))),
             ("POST", "refuse-deletion"): lambda: self._locked(lambda: self._refuse_deletion(_body(request))),
             ("POST", "backdate-bin-rule"): lambda: self._locked(lambda: self._backdate_bin_rule(_body(request))),
+            ("POST", "lose"): lambda: self._locked(lambda: self._lose(_body(request))),
         }
         try:
             route = routes.get((request.method, name))
@@ -160,6 +162,10 @@ class Control:
     def _backdate_bin_rule(self, body: dict[str, Any]) -> Any:
         backend = self._backend(body["region"])
         recycle_bin.backdate_rule(backend, body["rule_id"], created_at=_instant(body["created_at"]))
+        return {}
+
+    def _lose(self, body: dict[str, Any]) -> Any:
+        self.world.lost_region = body["region"] or ""
         return {}
 
 

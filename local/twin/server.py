@@ -9,6 +9,7 @@ within a few seconds. The 15 seconds between two snapshots of a volume are a dur
 import argparse
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -77,6 +78,9 @@ def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO", "").startswith(PREFIX):
             return control.answer(Request(environ))(environ, start_response)
+        lost = control.world.lost_region
+        if lost and f"/{lost}/" in environ.get("HTTP_AUTHORIZATION", ""):
+            raise _reset(environ)
         region = recycle_bin.region_of(environ.get("HTTP_AUTHORIZATION", ""))
         if region is not None:
             return _answer_recycle_bin(environ, start_response, region)
@@ -121,6 +125,12 @@ def _answer_service_quotas(environ: dict[str, Any], start_response: Any, region:
     )
     status, headers, body = answered or service_quotas.refuse_service()
     return Response(body, status=status, headers=headers)(environ, start_response)
+
+
+def _reset(environ: dict[str, Any]) -> ConnectionResetError:
+    """What to raise so that the connection ends without an answer, as that to a Region that is gone."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return ConnectionResetError(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}: the Region is lost")
 
 
 class _QuietHandler(MotoRequestHandler):

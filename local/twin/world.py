@@ -35,7 +35,7 @@ class World:
     """One run of the twin.
 
     `lag` is how far describes are behind: see local.twin.consistency. `snapshots_made` are all that ever were, also
-    those that are gone.
+    those that are gone. `lost_region` answers nobody, where the twin is a server.
     """
 
     clock: Clock
@@ -46,6 +46,7 @@ class World:
     bins: dict[tuple[str, str], Any] = field(default_factory=dict)
     shells: dict[tuple[str, str], Any] = field(default_factory=dict)
     lag: timedelta = timedelta()
+    lost_region: str = ""
     snapshots_made: list[Any] = field(default_factory=list)
     request_rates: RequestRates = field(default_factory=RequestRates)
     quotas: Quotas = field(default_factory=Quotas)

@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
 
 ROOT = Path(__file__).parents[3]
 
@@ -187,3 +188,21 @@ def test_service_quotas_answers_beside_ec2(server):
     assert quotas["Concurrent snapshot copies per destination Region"] == 20
     with pytest.raises(client.exceptions.NoSuchResourceException):
         client.list_service_quotas(ServiceCode="lambda")
+
+
+def test_a_region_that_is_lost_resets_every_connection_and_the_others_answer(server):
+    there, elsewhere = server.client("ec2", "us-east-1"), server.client("ec2", "us-west-2")
+    quotas = server.client("service-quotas", "us-east-1")
+    assert server.ask("POST", "lose", {"region": "us-east-1"}) == (200, {})
+    try:
+        seen = len(server.ask("GET", "calls")[1])
+        for ask in (there.describe_volumes, lambda: quotas.list_service_quotas(ServiceCode="ec2")):
+            with pytest.raises(ConnectionClosedError):
+                ask()
+        with pytest.raises(ConnectionClosedError):
+            there.create_volume(AvailabilityZone="us-east-1a", Size=10)
+        assert len(server.ask("GET", "calls")[1]) == seen
+        assert elsewhere.describe_volumes()["Volumes"] == []
+    finally:
+        server.ask("POST", "lose", {"region": None})
+    assert there.describe_volumes()["ResponseMetadata"]["HTTPStatusCode"] == 200
