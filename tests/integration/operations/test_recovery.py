@@ -36,7 +36,7 @@ DRILL_REQUEST = {"mode": "drill", **GROUP}
 RESTORE_REQUEST = {"mode": "restore", **GROUP}
 
 
-def put_group(installation: Installation, *, plan: str, count: int = 3) -> list[str]:
+def put_group(installation: Installation, *, plan: str, count: int = 3, **arguments: Any) -> list[str]:
     """Instances of one group with content of their own, protected and copied."""
     value, text, name = {
         "snapshots": ("production", SNAPSHOT_PLAN, "production"),
@@ -58,6 +58,7 @@ def put_group(installation: Installation, *, plan: str, count: int = 3) -> list[
                     "Ebs": {"VolumeSize": 30, "VolumeType": "io2", "Iops": 2000, "DeleteOnTermination": False},
                 },
             ],
+            **arguments,
         )
         for device in described(installation, instance, PRIMARY)["BlockDeviceMappings"]:
             installation.twin.write(device["Ebs"]["VolumeId"], f"{instance} {device['DeviceName']}".encode())
