@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +25,11 @@ def run_hikae(cloud: LocalCloud, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def watch_hikae(cloud: LocalCloud, *arguments: str, show: Callable[[str], object]) -> int:
-    """Run a command that takes its time, show each line when it prints it, and answer its exit code."""
+def watch_hikae(cloud: LocalCloud, *arguments: str, show: Callable[[str], object], patience: float) -> int:
+    """Run a command that takes its time, show each line when it prints it, and answer its exit code.
+
+    After `patience` seconds it is killed: nobody waits for ever for a demo.
+    """
     process = subprocess.Popen(
         [_COMMAND, *arguments],
         env={**_environment(cloud), "PYTHONUNBUFFERED": "1"},
@@ -35,10 +39,14 @@ def watch_hikae(cloud: LocalCloud, *arguments: str, show: Callable[[str], object
         text=True,
         preexec_fn=processes.die_with_parent,  # noqa: PLW1509 - one call of libc, nothing that locks
     )
+    impatience = threading.Timer(patience, process.kill)
+    impatience.daemon = True
+    impatience.start()
     with process:
         assert process.stdout is not None
         for line in process.stdout:
             show(line.rstrip())
+    impatience.cancel()
     return process.returncode
 
 

@@ -18,6 +18,7 @@ from local.demo.command_line import run_hikae, watch_hikae
 from local.fleet import Cloud, Fleet, Resource
 
 _LOOK_EVERY_SECONDS = 0.4
+_PATIENCE_SECONDS = 180.0
 _GONE = frozenset({"terminated", "shutting-down", "deleted", "deleting", "deregistered"})
 _TAG, _OF = "hikae:drill", "hikae:recovered-resource"
 
@@ -103,7 +104,7 @@ class _Typing(threading.Thread):
         words = ["drill", "start", of.plan, "--group", of.group, "--name", of.run, "--interval", "0.5"]
         self._show(f"$ hikae {' '.join(words)}")
         where = ["--installation", self._cloud.installation]
-        self.exit_code = watch_hikae(self._cloud, *words, *where, show=self._show)
+        self.exit_code = watch_hikae(self._cloud, *words, *where, show=self._show, patience=_PATIENCE_SECONDS)
         with TemporaryDirectory(prefix="hikae-evidence-") as folder:
             self._verify(str(Path(folder, f"{of.run}.json")), where)
 
