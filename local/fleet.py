@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from hikae.aws.ec2 import Ec2Sources
+from hikae.aws.target_groups import TargetGroups
 from hikae.domain import naming
 from hikae.domain.model import (
     AccountId,
@@ -417,6 +418,8 @@ class _Past:
         self.copies = 0
         self._cloud = cloud
         self._ec2 = cloud.client("ec2", cloud.primary_region)
+        groups = TargetGroups(lambda: cloud.client("elbv2", cloud.primary_region))
+        self._sources = Ec2Sources(self._ec2, target_groups=groups)
         account = AccountId(cloud.stack_outputs("recovery")["CopyKeyArn"].split(":")[4])
         self._primary = Place(account=account, region=Region(cloud.primary_region))
         self._recovery = Place(account=account, region=Region(cloud.recovery_region))
@@ -549,7 +552,7 @@ class _Past:
         self, site: SiteRole, tags: PointTags, job: Job, resource: Resource, written_at: datetime
     ) -> None:
         if resource.id not in self._descriptions:
-            self._descriptions[resource.id] = Ec2Sources(self._ec2).inspect(job).description
+            self._descriptions[resource.id] = self._sources.inspect(job).description
         place = self._primary if site is SiteRole.PRIMARY else self._recovery
         manifest = {
             "version": 1,

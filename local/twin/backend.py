@@ -15,7 +15,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
 from local.twin import commands, recycle_bin, service_quotas, signing
-from local.twin.launch_templates import LaunchTemplatesResponse
+from local.twin.launch_options import LaunchOptionsResponse
 from local.twin.safekeeping import SafekeepingBackend
 from local.twin.world import World, install_world, remove_world
 
@@ -24,7 +24,7 @@ class TwinBackend(SafekeepingBackend):
     """EC2 of one account in one Region."""
 
 
-class TwinResponse(LaunchTemplatesResponse):
+class TwinResponse(LaunchOptionsResponse):
     """One request to EC2."""
 
 

@@ -308,9 +308,12 @@ def _after(action: str, fault: Fault, *, times: int) -> Iterator[None]:
         yield
 
 
+_OF_EC2 = frozenset({"ec2", "elasticloadbalancing"})
+
+
 def _is_about(request: Any, action: str, resource: str) -> bool:
     asked = read_request(request)
-    return asked.service == "ec2" and asked.action == action and resource in _body(request)
+    return asked.service in _OF_EC2 and asked.action == action and resource in _body(request)
 
 
 def _answer(request: Any, status: int, code: str) -> Any:

@@ -66,6 +66,9 @@ def passed_roles(site: Site) -> Iterator[str]:
 
 
 UNSCOPED = {
+    "ec2:GetLaunchTemplateData",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
     "rbin:ListRules",
     "servicequotas:ListAWSDefaultServiceQuotas",
     "servicequotas:ListServiceQuotas",
@@ -78,6 +81,8 @@ UNSCOPED = {
     "ssmmessages:OpenDataChannel",
 }
 """Reading actions, and those of an agent about itself, that take no resource:
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awselasticloadbalancingv2.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsrecyclebin.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html
 https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-instance-permissions.html
@@ -199,7 +204,7 @@ def reaching_out(site: Site) -> Iterator[str]:
     """A primary only looks into other Regions: it can neither make nor change nor delete anything there."""
     for name, statement in _role_statements(site):
         for action in _actions(statement):
-            if action.startswith("ec2:") and not action.startswith("ec2:Describe"):
+            if action.startswith("ec2:") and not action.startswith("ec2:Describe") and action not in UNSCOPED:
                 yield from _outside(site, name, action, statement)
 
 

@@ -25,6 +25,10 @@ DESCRIPTION: dict[str, Any] = {
     "user_data": SECRET,
     "network_interfaces": [{"NetworkInterfaceId": "eni-1"}],
     "elastic_ips": [],
+    "type": {"InstanceType": "m5.large"},
+    "launch": {"InstanceInitiatedShutdownBehavior": "stop", "DisableApiTermination": False, "DisableApiStop": False},
+    "target_groups": [],
+    "unknown": {},
     "block_devices": [
         {
             "device": device,
@@ -72,6 +76,63 @@ def test_what_an_earlier_version_did_not_write_is_no_problem():
     manifest = read_manifest(document, tags=TAGS)
     assert manifest.instance is not None
     assert manifest.instance.image == {}
+
+
+def test_what_the_first_manifests_did_not_have_is_unknown_and_has_its_reason():
+    document = written()
+    for key in ("type", "launch", "target_groups", "unknown"):
+        del document["source"][key]
+    manifest = read_manifest(document, tags=TAGS)
+    assert manifest.instance is not None
+    assert (manifest.instance.launch, manifest.instance.target_groups) == ({}, ())
+    assert set(manifest.instance.unknown) == {"type", "launch", "target_groups"}
+    assert "earlier version" in manifest.instance.unknown["launch"]
+
+
+def test_what_could_not_be_asked_is_said_with_the_reason():
+    document = written()
+    document["source"] |= {"launch": {}, "unknown": {"launch": "UnauthorizedOperation"}}
+    manifest = read_manifest(document, tags=TAGS)
+    assert manifest.instance is not None
+    assert manifest.instance.unknown == {"launch": "UnauthorizedOperation"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"user_data": "no base64!"}, "source.user_data is not base64"),
+        ({"user_data": "QUFB" * 5462}, "source.user_data has 16386 bytes, and EC2 takes 16384"),
+        ({"type": "m5.large"}, "source.type is not a mapping"),
+        ({"launch": {"DisableApiTermination": "yes"}}, "source.launch.DisableApiTermination is neither true nor false"),
+        (
+            {"launch": {"InstanceInitiatedShutdownBehavior": "hibernate"}},
+            "source.launch.InstanceInitiatedShutdownBehavior is neither stop nor terminate",
+        ),
+        ({"launch": {"CreditSpecification": {}}}, "source.launch.CreditSpecification has no CpuCredits"),
+        ({"target_groups": [{"Port": 80}]}, "source.target_groups[0] has no TargetGroupArn and Id"),
+        (
+            {"target_groups": [{"TargetGroupArn": "arn", "Id": "i-1", "Port": "80"}]},
+            "source.target_groups[0].Port is not a number",
+        ),
+        ({"network_interfaces": [{"Attachment": 1}]}, "source.network_interfaces[0].Attachment is not a mapping"),
+        (
+            {"network_interfaces": [{"Attachment": {"DeviceIndex": "1"}}]},
+            "source.network_interfaces[0].Attachment.DeviceIndex is not a number",
+        ),
+        (
+            {"network_interfaces": [{"PrivateIpAddresses": ["10.0.0.5"]}]},
+            "source.network_interfaces[0].PrivateIpAddresses is not a list of mappings with PrivateIpAddress",
+        ),
+        ({"unknown": {"launch": 1}}, "source.unknown is not a mapping of text to text"),
+    ],
+)
+def test_what_a_launch_would_stumble_over_is_refused_on_read_and_on_write(changes: dict[str, Any], problem: str):
+    document = written()
+    document["source"] |= changes
+    assert problem in problems(document)
+    with pytest.raises(ManifestError) as caught:
+        write_manifest(JOB, TAGS, description=DESCRIPTION | changes, left_out={}, now=NOW)
+    assert problem in caught.value.problems
 
 
 def test_every_problem_is_named_at_once_and_no_value_is():

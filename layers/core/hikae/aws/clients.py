@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 READING = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
+GLANCING = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=5)
+"""For what is good to know, and must not keep anything waiting."""
 CREATING = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
 
 
@@ -44,7 +46,7 @@ class Clients:
         self.region = region
         self.pacer = pacer or Pacer()
         self._role_arn = role_arn
-        self._made: dict[tuple[str, str, bool], Any] = {}
+        self._made: dict[tuple[str, str, int], Any] = {}
         self._session: boto3.Session | None = None
 
     def reading_ec2(self, region: str | None = None) -> "EC2Client":
@@ -54,7 +56,7 @@ class Clients:
 
     def creating_ec2(self) -> "EC2Client":
         """EC2 for creating calls, each of which is sent once."""
-        client: EC2Client = self._client("ec2", self.region, is_creating=True)
+        client: EC2Client = self._client("ec2", self.region, config=CREATING)
         return client
 
     def s3(self, region: str | None = None) -> "S3Client":
@@ -107,6 +109,11 @@ class Clients:
         client: ElasticLoadBalancingv2Client = self._client("elbv2", self.region)
         return client
 
+    def glancing_elbv2(self) -> "ElasticLoadBalancingv2Client":
+        """Elastic Load Balancing in the site's own Region, for describes that may as well fail."""
+        client: ElasticLoadBalancingv2Client = self._client("elbv2", self.region, config=GLANCING)
+        return client
+
     def iam(self) -> "IAMClient":
         """IAM, which is everywhere the same and answers from one Region."""
         client: IAMClient = self._client("iam", self.region)
@@ -117,10 +124,9 @@ class Clients:
         client: ServiceQuotasClient = self._client("service-quotas", self.region)
         return client
 
-    def _client(self, service: str, region: str, *, is_creating: bool = False) -> Any:
-        key = (service, region, is_creating)
+    def _client(self, service: str, region: str, *, config: Config = READING) -> Any:
+        key = (service, region, id(config))
         if key not in self._made:
-            config = CREATING if is_creating else READING
             client = self._get_session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
             if service == "ec2" and region == self.region:
                 self.pacer.watch(client)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from hikae.aws.errors import reading, send
+from hikae.aws.errors import is_refusal, reading, send
+from hikae.aws.target_groups import TargetGroups
 from hikae.domain.model import (
     AccountId,
     BlockDevice,
@@ -23,7 +24,7 @@ from hikae.domain.model import (
     Volume,
 )
 from hikae.domain.naming import COPY_OF, format_time, parse_time
-from hikae.ports import NotFound, Refused, Source
+from hikae.ports import NotFound, Refused, Source, Unreachable
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -156,8 +157,10 @@ class Ec2Sources:
     is then no error but an empty answer. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
     """
 
-    def __init__(self, client: "EC2Client") -> None:
+    def __init__(self, client: "EC2Client", *, target_groups: TargetGroups) -> None:
         self._client = client
+        self._target_groups = target_groups
+        self._types: dict[str, dict[str, Any]] = {}
 
     def inspect(self, job: Job) -> Source:
         """See `ports.Sources`."""
@@ -200,6 +203,7 @@ class Ec2Sources:
             )["Volumes"]
             user_data = self._client.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
         by_id = {volume["VolumeId"]: volume for volume in volumes}
+        unknown: dict[str, str] = {}
         return Source(
             resource=instance_id,
             volumes=tuple(
@@ -228,8 +232,47 @@ class Ec2Sources:
                     }
                     for mapping in mappings
                 ],
+                "type": self._type(instance["InstanceType"]),
+                "launch": self._launch(instance_id, unknown),
+                "target_groups": self._groups(instance, unknown),
+                "unknown": unknown,
             },
         )
+
+    def _launch(self, instance_id: ResourceId, unknown: dict[str, str]) -> dict[str, Any]:
+        """What DescribeInstanceAttribute says one attribute a call, and this call all at once.
+
+        It asks other actions in turn, and a role may lack one of them: that is no reason to go without a backup.
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetLaunchTemplateData.html
+        """
+        try:
+            with reading(instance_id):
+                answer = self._client.get_launch_template_data(InstanceId=instance_id)
+        except Unreachable as error:
+            if not is_refusal(error):
+                raise
+            unknown["launch"] = error.code
+            return {}
+        said: Mapping[str, Any] = answer["LaunchTemplateData"]
+        launch: dict[str, Any] = _plain({key: said[key] for key in _LAUNCH_FIELDS if said.get(key) is not None})
+        return launch
+
+    def _groups(self, instance: Mapping[str, Any], unknown: dict[str, str]) -> list[dict[str, Any]]:
+        """Elastic Load Balancing may be out of order where EC2 is not: a backup does not wait for it."""
+        try:
+            return self._target_groups.of(instance)
+        except Unreachable as error:
+            unknown["target_groups"] = error.code or str(error)
+            return []
+
+    def _type(self, name: str) -> dict[str, Any]:
+        """What decides about booting elsewhere, where the type may not exist; empty where nobody may launch it now."""
+        if name not in self._types:
+            with reading(name):
+                answer = self._client.describe_instance_types(Filters=[{"Name": "instance-type", "Values": [name]}])
+            found: Mapping[str, Any] = next(iter(answer["InstanceTypes"]), {})
+            self._types[name] = _plain({key: found[key] for key in _TYPE_FIELDS if key in found})
+        return self._types[name]
 
     def _image(self, image_id: str) -> dict[str, Any]:
         """What the instance's AMI says of itself and no instance does; empty where it is gone, as it often is."""
@@ -260,12 +303,37 @@ class Ec2Sources:
         return [_plain(address) for address in answer["Addresses"]]
 
 
+_LAUNCH_FIELDS = (
+    "CreditSpecification",
+    "DisableApiStop",
+    "DisableApiTermination",
+    "InstanceInitiatedShutdownBehavior",
+)
+
+
+_TYPE_FIELDS = (
+    "BurstablePerformanceSupported",
+    "EbsInfo",
+    "HibernationSupported",
+    "InstanceStorageSupported",
+    "InstanceType",
+    "NetworkInfo",
+    "NitroEnclavesSupport",
+    "NitroTpmSupport",
+    "ProcessorInfo",
+    "SupportedBootModes",
+    "SupportedVirtualizationTypes",
+    "VCpuInfo",
+)
+
+
 _INSTANCE_FIELDS = (
     "Architecture",
     "BootMode",
+    "CapacityBlockId",
+    "CapacityReservationId",
     "CapacityReservationSpecification",
     "CpuOptions",
-    "CreditSpecification",
     "CurrentInstanceBootMode",
     "EbsOptimized",
     "EnaSupport",
@@ -275,20 +343,29 @@ _INSTANCE_FIELDS = (
     "IamInstanceProfile",
     "ImageId",
     "InstanceId",
+    "InstanceLifecycle",
     "InstanceType",
+    "Ipv6Address",
+    "KernelId",
     "KeyName",
     "Licenses",
     "MaintenanceOptions",
     "MetadataOptions",
     "Monitoring",
+    "NetworkPerformanceOptions",
+    "Operator",
+    "OutpostArn",
     "Placement",
     "Platform",
     "PlatformDetails",
     "PrivateDnsNameOptions",
     "PrivateIpAddress",
+    "ProductCodes",
     "PublicIpAddress",
+    "RamdiskId",
     "RootDeviceName",
     "RootDeviceType",
+    "SecondaryInterfaces",
     "SecurityGroups",
     "SourceDestCheck",
     "SriovNetSupport",

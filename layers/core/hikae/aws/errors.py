@@ -88,6 +88,12 @@ def reading(what: str) -> Iterator[None]:
         raise Unreachable(f"{what}: {error}", code=type(error).__name__, resource=what) from error
 
 
+def is_refusal(error: Unreachable) -> bool:
+    """Whether the service has heard a reading call and will not answer it, however often it is asked."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and isinstance(translate(cause, error.resource), Refused)
+
+
 def send(
     call: Callable[[], _T], *, resource: str, sleep: Callable[[float], None] = time.sleep, attempts: int = 6
 ) -> _T:

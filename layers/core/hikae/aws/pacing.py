@@ -25,16 +25,16 @@ class Pacer:
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.sleep = sleep or time.sleep
-        self._clock = clock or time.monotonic
+        self.clock = clock or time.monotonic
         rates = share.rates() if share else {}
-        self._buckets = {action: Bucket.full(rate, at=self._clock()) for action, rate in rates.items()}
+        self._buckets = {action: Bucket.full(rate, at=self.clock()) for action, rate in rates.items()}
 
     def wait(self, action: str) -> None:
         """Take a token for `action`, once there is one; an action that the share does not name goes at once."""
         bucket = self._buckets.get(action)
         if bucket is None:
             return
-        self._buckets[action], seconds = bucket.take(at=self._clock())
+        self._buckets[action], seconds = bucket.take(at=self.clock())
         if seconds > 0:
             self.sleep(seconds)
 

@@ -4,6 +4,8 @@ Its version stays while keys are only added; a reader takes no notice of keys th
 kept in EC2's own words (`DescribeInstances`, `DescribeVolumes`), so that nothing is lost in translation.
 """
 
+import binascii
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +17,9 @@ from hikae.domain.naming import format_time, parse_time
 MANIFEST_VERSION: Final = 1
 
 REDACTED: Final = "(redacted)"
+
+MAX_USER_DATA: Final = 16 * 1024
+"""In bytes, before it is base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html."""
 
 _T = TypeVar("_T")
 
@@ -39,6 +44,7 @@ class ManifestVolume:
     throughput: int | None = None
     encrypted: bool = False
     delete_on_termination: bool = True
+    multi_attach: bool = False
     zone: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,7 +54,9 @@ class ManifestInstance:
     """An instance as it was.
 
     `described` is what `DescribeInstances` said, `image` what `DescribeImages` said of its AMI (empty where nobody
-    looked, or it was gone). User data is base64 and may hold secrets: it is in no representation of this.
+    looked, or it was gone), `type_described` what `DescribeInstanceTypes` said of its type there, `launch` what
+    `GetLaunchTemplateData` said that no describe does. `unknown` holds the names of these that nobody could tell, with
+    the reason: an earlier version did not ask. User data is base64 and may hold secrets: it is in no representation.
     """
 
     described: Mapping[str, Any]
@@ -57,6 +65,10 @@ class ManifestInstance:
     user_data: str | None = field(default=None, repr=False)
     network_interfaces: tuple[Mapping[str, Any], ...] = ()
     elastic_ips: tuple[Mapping[str, Any], ...] = ()
+    type_described: Mapping[str, Any] = field(default_factory=dict)
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    target_groups: tuple[Mapping[str, Any], ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def type(self) -> str:
@@ -246,20 +258,85 @@ class _Reader:
         groups = described.get("SecurityGroups", [])
         if not isinstance(groups, list) or any(not _has(group, "GroupId") for group in groups):
             self.problems.append("source.instance.SecurityGroups is not a list of groups with a GroupId")
-        user_data = source.get("user_data")
-        if user_data is not None and not isinstance(user_data, str):
-            self.problems.append("source.user_data is neither null nor text")
-        image = source.get("image") or {}
-        if not isinstance(image, dict):
-            self.problems.append("source.image is not a mapping")
+        unknown = self._texts(source.get("unknown", {}), "source.unknown")
+        for key in _LATER:
+            if key not in source:
+                unknown = {key: EARLIER, **unknown}
         return ManifestInstance(
             described=described,
-            image=image,
+            image=self._optional(source, "image"),
             tags=self._texts(source.get("tags", {}), "source.tags"),
-            user_data=user_data,
-            network_interfaces=self._mappings(source, "network_interfaces"),
+            user_data=self._user_data(source.get("user_data")),
+            network_interfaces=self._interfaces(source),
             elastic_ips=self._mappings(source, "elastic_ips"),
+            type_described=self._optional(source, "type"),
+            launch=self._launch(source),
+            target_groups=self._target_groups(source),
+            unknown=unknown,
         )
+
+    def _optional(self, source: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = source.get(key) or {}
+        if not isinstance(value, dict):
+            self.problems.append(f"source.{key} is not a mapping")
+            return {}
+        return value
+
+    def _user_data(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.problems.append("source.user_data is neither null nor text")
+            return None
+        try:
+            plain = b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            self.problems.append("source.user_data is not base64")
+            return None
+        if len(plain) > MAX_USER_DATA:
+            self.problems.append(f"source.user_data has {len(plain)} bytes, and EC2 takes {MAX_USER_DATA}")
+        return value
+
+    def _launch(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+        launch = self._optional(source, "launch")
+        for key, kind in (("DisableApiStop", bool), ("DisableApiTermination", bool)):
+            if launch.get(key) is not None and type(launch[key]) is not kind:
+                self.problems.append(f"source.launch.{key} is neither true nor false")
+        behavior = launch.get("InstanceInitiatedShutdownBehavior")
+        if behavior is not None and behavior not in ("stop", "terminate"):
+            self.problems.append("source.launch.InstanceInitiatedShutdownBehavior is neither stop nor terminate")
+        credit = launch.get("CreditSpecification")
+        if credit is not None and not _has(credit, "CpuCredits"):
+            self.problems.append("source.launch.CreditSpecification has no CpuCredits")
+        return launch
+
+    def _interfaces(self, source: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        interfaces = self._mappings(source, "network_interfaces")
+        for number, interface in enumerate(interfaces):
+            path = f"source.network_interfaces[{number}]."
+            attachment = interface.get("Attachment", {})
+            if not isinstance(attachment, dict):
+                self.problems.append(f"{path}Attachment is not a mapping")
+            elif type(attachment.get("DeviceIndex", 0)) is not int:
+                self.problems.append(f"{path}Attachment.DeviceIndex is not a number")
+            for key, name in (
+                ("PrivateIpAddresses", "PrivateIpAddress"),
+                ("Ipv6Addresses", "Ipv6Address"),
+                ("Groups", "GroupId"),
+            ):
+                given = interface.get(key, [])
+                if not isinstance(given, list) or any(not _has(each, name) for each in given):
+                    self.problems.append(f"{path}{key} is not a list of mappings with {name}")
+        return interfaces
+
+    def _target_groups(self, source: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        groups = self._mappings(source, "target_groups")
+        for number, group in enumerate(groups):
+            if not (_has(group, "TargetGroupArn") and _has(group, "Id")):
+                self.problems.append(f"source.target_groups[{number}] has no TargetGroupArn and Id")
+            if group.get("Port") is not None and type(group["Port"]) is not int:
+                self.problems.append(f"source.target_groups[{number}].Port is not a number")
+        return groups
 
     def _attached(self, source: Mapping[str, Any]) -> tuple[ManifestVolume, ...]:
         devices = self._get(source, "block_devices", list, "source.")
@@ -310,6 +387,7 @@ class _Reader:
             throughput=described.get("Throughput"),
             encrypted=described.get("Encrypted") is True,
             delete_on_termination=is_deleted,
+            multi_attach=described.get("MultiAttachEnabled") is True,
             zone=str(described.get("AvailabilityZone", "")),
             tags={tag["Key"]: tag["Value"] for tag in tags},
         )
@@ -350,6 +428,10 @@ class _Reader:
             return None
         return value
 
+
+EARLIER: Final = "an earlier version of hikae wrote the manifest, and did not ask"
+_LATER: Final = ("type", "launch", "target_groups")
+"""What the first manifests did not have."""
 
 _NAMES: Final[Mapping[type, str]] = {int: "a number", str: "text", dict: "a mapping", list: "a list"}
 

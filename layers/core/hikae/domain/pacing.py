@@ -33,6 +33,7 @@ REQUEST_RATES: Final[Mapping[str, Rate]] = {
     "DescribeInstances": Rate(100, 20),
     "DescribeSnapshots": Rate(100, 20),
     "DescribeVolumes": Rate(100, 20),
+    "GetLaunchTemplateData": Rate(100, 20),
 }
 """EC2's default rates of the actions that are sent once for each job, copy or deletion."""
 

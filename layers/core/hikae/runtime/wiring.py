@@ -16,7 +16,7 @@ from hikae.runtime.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from hikae.aws.clients import Clients
-    from hikae.aws.ec2 import Ec2Holdings
+    from hikae.aws.ec2 import Ec2Holdings, Ec2Sources
     from hikae.aws.quotas import ServiceQuotas
     from hikae.aws.usage import AwsUsage
     from hikae.operations.check_readiness import Readiness
@@ -79,7 +79,7 @@ def tick(settings: Settings, *, now: datetime) -> "Tick":
 def protector(settings: Settings, *, now: datetime, clients: "Clients | None" = None) -> Callable[[Job], Outcome]:
     """What carries out one job of this site, whatever its kind; with `clients` in place of the process's own."""
     from hikae.aws.documents import S3Documents  # noqa: PLC0415 - as above
-    from hikae.aws.ec2 import Ec2Creator, Ec2Holdings, Ec2Sources  # noqa: PLC0415
+    from hikae.aws.ec2 import Ec2Creator, Ec2Holdings  # noqa: PLC0415
     from hikae.operations.protect import build_image, snapshot_volumes  # noqa: PLC0415
 
     clients = clients or clients_for(settings.place.region, share_of(settings, PROTECTING))
@@ -89,13 +89,23 @@ def protector(settings: Settings, *, now: datetime, clients: "Clients | None" = 
         return operation(
             job,
             holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
-            sources=Ec2Sources(clients.reading_ec2()),
+            sources=_sources_of(clients),
             creator=Ec2Creator(clients.creating_ec2(), sleep=clients.pacer.sleep),
             manifests=S3Documents(clients.s3(), bucket=settings.bucket),
             now=now,
         )
 
     return protect
+
+
+@lru_cache(maxsize=8)
+def _sources_of(clients: "Clients") -> "Ec2Sources":
+    """What looks at the resources of jobs: it remembers what many of them share."""
+    from hikae.aws.ec2 import Ec2Sources  # noqa: PLC0415 - as above
+    from hikae.aws.target_groups import TargetGroups  # noqa: PLC0415
+
+    target_groups = TargetGroups(clients.glancing_elbv2, clock=clients.pacer.clock)
+    return Ec2Sources(clients.reading_ec2(), target_groups=target_groups)
 
 
 def broker(
