@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hikae.domain.naming import format_time
-from hikae.domain.runs import Member, Mode, ProbeState, Run
+from hikae.domain.runs import Member, ProbeState, Run
 
 if TYPE_CHECKING:
     from hikae.operations.recovery.foresee import Forecast
@@ -123,9 +123,12 @@ def _member_lines(member: Member, forecast: "Forecast") -> Iterator[str]:
         yield f"key pair {target.key_name or 'none'}, instance profile {target.profile or 'none'}"
         if target.private_ip:
             yield f"private address {target.private_ip}, where the subnet has it free"
-        extras = [target.own.elastic_ip, *target.own.target_groups] if forecast.run.request.mode is Mode.RESTORE else []
+        extras = [each.id for each in (*target.elastic_ips, *target.target_groups)]
         if any(extras):
             yield f"then {', '.join(each for each in extras if each)}"
+        if len(target.interfaces) > 1:
+            yield f"{len(target.interfaces)} network interfaces"
+        yield from forecast.losses.get(member.resource, ())
     yield f"starts in batch {member.batch + 1}"
 
 
@@ -158,6 +161,7 @@ def _member_json(member: Member, forecast: "Forecast", now: datetime) -> dict[st
         "key_pair": (target.key_name if target else "") or None,
         "instance_profile": (target.profile if target else "") or None,
         "private_ip": (target.private_ip if target else "") or None,
+        "losses": list(forecast.losses.get(member.resource, ())),
     }
 
 

@@ -22,6 +22,11 @@ REMOVING = {"ec2:DeleteVolume", "ec2:DeleteVpcEndpoints", "ec2:DeregisterImage",
 RUNS = {"hikae:drill": REMOVING, "hikae:recovery": {"ec2:DeregisterImage"}}
 """The tags of runs, each with what may be done to what carries it."""
 MADE_BY_RUNS = ("image/*", "instance/*", "volume/*", "vpc-endpoint/*")
+GIVING_BACK = {
+    "StringLike": {"aws:ResourceTag/hikae:recovery": f"{INSTALLATION}/*"},
+    "ForAllValues:StringNotLike": {"aws:TagKeys": ["hikae:*"]},
+}
+"""How what a restore has made may be tagged later."""
 OWN_TAG = "aws:RequestTag/hikae:installation"
 FUNCTION = "AWS::Lambda::Function"
 ROLE = "AWS::IAM::Role"
@@ -134,9 +139,17 @@ def _loose_teardown(site: Site, name: str, action: str, statement: dict[str, Any
 
 
 def loose_tagging(site: Site) -> Iterator[str]:
-    """Tags are given while creating and at no other time: else a role could tag its way to deletion."""
+    """Tags are given while creating: else a role could tag its way to deletion.
+
+    A volume of an own restore gets its other tags later, of which none is hikae's.
+    """
     for name, statement in _role_statements(site):
         if "ec2:CreateTags" in _actions(statement):
+            if name == "RecoverRole" and statement.get("Condition") == GIVING_BACK:
+                if any(":volume/" not in resource for resource in _resources(statement)):
+                    yield f"{name} may tag {statement['Resource']} at any time"
+                yield from _outside(site, name, "ec2:CreateTags", statement)
+                continue
             conditions = statement.get("Condition", {}).get("StringEquals", {})
             created = {f"ec2:{action}" for action in as_list(conditions.get("ec2:CreateAction", []))}
             own = {action for each in site.statements(name) for action in _actions(each) if action in CREATING | MAKING}

@@ -82,6 +82,21 @@ def _tag_at_any_time(template: Template) -> None:
     del _statement(template, "SnapshotVolumesRole", "TagOnlyWhileCreating")["Condition"]
 
 
+def _tag_back_with_hikaes_own(template: Template) -> None:
+    statement = _statement(template, "RecoverRole", "GiveVolumesOfOwnRestoresTheirTagsBack")
+    del statement["Condition"]["ForAllValues:StringNotLike"]
+
+
+def _tag_back_what_drills_made(template: Template) -> None:
+    statement = _statement(template, "RecoverRole", "GiveVolumesOfOwnRestoresTheirTagsBack")
+    del statement["Condition"]["StringLike"]
+
+
+def _tag_back_instances(template: Template) -> None:
+    statement = _statement(template, "RecoverRole", "GiveVolumesOfOwnRestoresTheirTagsBack")
+    statement["Resource"] = {"Fn::Sub": "arn:aws:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}
+
+
 def _create_without_tags(template: Template) -> None:
     del _statement(template, "BuildImagesRole", "OnlyTaggedImages")["Condition"]
 
@@ -230,6 +245,9 @@ BROKEN: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
     (checks.loose_deletions, _delete_what_is_on_hold),
     (checks.loose_deletions, _delete_in_every_region),
     (checks.loose_tagging, _tag_at_any_time),
+    (checks.loose_tagging, _tag_back_with_hikaes_own),
+    (checks.loose_tagging, _tag_back_what_drills_made),
+    (checks.loose_tagging, _tag_back_instances),
     (checks.loose_tagging, lambda template: _allow(template, "PruneRecoveryPointsRole", "ec2:CreateTags")),
     (checks.untagged_creations, _create_without_tags),
     (checks.untagged_creations, _create_elsewhere),

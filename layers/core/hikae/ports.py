@@ -19,8 +19,9 @@ from hikae.domain.model import (
     SourceVolume,
     Volume,
 )
+from hikae.domain.networks import Subnet
 from hikae.domain.plan import Plan, Problem
-from hikae.domain.recovery import InstanceType, Made, Subnet
+from hikae.domain.recovery import InstanceType, Made
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import ProbeResult
 
@@ -371,14 +372,25 @@ class Recoverer(Protocol):
             Refused, Throttled, Ambiguous: it is not removed, or nobody knows.
         """
 
-    def set_source_dest_check(self, instance: str, *, enabled: bool) -> None:
-        """Whether the instance may only send and receive its own traffic."""
+    def look(self, instance: str) -> Mapping[str, Any]:
+        """What `DescribeInstances` says of an instance.
 
-    def associate_address(self, instance: str, allocation: str) -> None:
-        """Give the instance an Elastic IP address, unless something else has it."""
+        Raises:
+            NotFound: EC2 does not show it.
+            Unreachable: EC2 does not answer.
+        """
 
-    def register_targets(self, instance: str, target_group: str) -> None:
-        """Put the instance into a target group; twice is once."""
+    def set_source_dest_check(self, interface: str, *, enabled: bool) -> None:
+        """Whether what has the network interface may only send and receive its own traffic."""
+
+    def associate_address(self, interface: str, private_ip: str, allocation: str) -> None:
+        """Give a private address of a network interface an Elastic IP address, unless something else has it."""
+
+    def register_target(self, target: str, target_group: str, *, port: int | None) -> None:
+        """Put an instance or an address into a target group, with the group's own port for None; twice is once."""
+
+    def tag_volume(self, volume: str, tags: Mapping[str, str]) -> None:
+        """Give a volume that a restore has made its own tags back; never one of hikae's."""
 
 
 class Surroundings(Protocol):

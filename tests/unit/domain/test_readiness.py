@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from hikae.domain.manifest import Manifest, read_manifest
+from hikae.domain.networks import Subnet
 from hikae.domain.readiness import SETTINGS, Need, Seen, Severity, find_gaps
-from hikae.domain.recovery import InstanceType, Subnet, Target, restore_target, vcpu_quota_of
+from hikae.domain.recovery import InstanceType, Target, restore_target, vcpu_quota_of
 from hikae.domain.recovery_settings import RecoverySettings
 from tests.unit.domain.test_manifest import written
 
@@ -114,9 +115,8 @@ def test_the_same_gap_of_several_is_one_finding_that_names_them_all() -> None:
 
 
 def test_what_is_mapped_to_nothing_says_where_to_map_it() -> None:
-    instance = manifest(SubnetId="subnet-there", SecurityGroups=[{"GroupId": "sg-there"}]).instance
-    assert instance is not None
-    target = restore_target("i-1", instance, RecoverySettings())
+    was = manifest(SubnetId="subnet-there", SecurityGroups=[{"GroupId": "sg-there"}])
+    target = restore_target("i-1", was, RecoverySettings())
     found = find_gaps([replace(need(), target=replace(target, key_name="", profile=""))], ALL_THERE)
     assert [(each.what, each.remedy) for each in found] == [
         ("no subnet stands for subnet-there", f"name it under subnets or default_subnets in {SETTINGS}"),

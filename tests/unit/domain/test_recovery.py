@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hikae.domain.manifest import Manifest, read_manifest
+from hikae.domain.networks import Subnet, can_have_ip
 from hikae.domain.recovery import (
     DrillNetwork,
     InstanceType,
     Made,
-    Subnet,
     build_ladder,
-    can_have_ip,
     choose_points,
     decide_teardown,
     drill_target,
@@ -22,6 +21,7 @@ from hikae.domain.recovery import (
     image_registration,
     launch_request,
     list_groups,
+    losses_on,
     member_of,
     order_batches,
     restore_target,
@@ -57,7 +57,7 @@ def kind_of(name: str = "m5a.large", **differences: Any) -> InstanceType:
     return InstanceType(name=name, **known | differences)
 
 
-M5 = kind_of("m5.large")
+M5 = kind_of("m5.large", default_cpus=(1, 2))
 
 
 # --- points -----------------------------------------------------------------------------------------------------------
@@ -178,6 +178,29 @@ def test_an_own_type_that_is_offered_nowhere_is_named_and_left_out():
         ({"boot_modes": frozenset({"legacy-bios"})}, {"EnaSupport": True}, {"BootMode": "uefi-preferred"}, ""),
         ({}, {"EnaSupport": True, "VirtualizationType": "paravirtual"}, {}, "it has no paravirtual virtualization"),
         ({}, {"EnaSupport": True}, {"TpmSupport": "v2.0"}, "it has no NitroTPM"),
+        ({}, {"EnaSupport": True, "TpmSupport": "v2.0"}, {}, "it has no NitroTPM"),
+        ({}, {"EnaSupport": True, "EnclaveOptions": {"Enabled": True}}, {}, "it has no Nitro Enclaves"),
+        ({"has_enclaves": True}, {"EnaSupport": True, "EnclaveOptions": {"Enabled": True}}, {}, ""),
+        ({}, {"EnaSupport": True, "CpuOptions": {"AmdSevSnp": "enabled"}}, {}, "it has no AMD SEV-SNP"),
+        ({"has_sev_snp": True}, {"EnaSupport": True, "CpuOptions": {"AmdSevSnp": "enabled"}}, {}, ""),
+        (
+            {"cores": frozenset({2}), "threads": frozenset({1, 2})},
+            {"EnaSupport": True, "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1}},
+            {},
+            "it does not take 1 cores with 1 threads each",
+        ),
+        (
+            {"cores": frozenset({1}), "threads": frozenset({2})},
+            {"EnaSupport": True, "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1}},
+            {},
+            "it does not take 1 cores with 1 threads each",
+        ),
+        (
+            {"cores": frozenset({2}), "threads": frozenset({2})},
+            {"EnaSupport": True, "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2}},
+            {},
+            "",  # its type's own: nobody asked for them
+        ),
         ({"most_volumes": 2}, {"EnaSupport": True}, {}, "it takes 2 attachments at most"),
     ],
 )
@@ -194,6 +217,198 @@ def test_nvme_is_only_taken_for_granted_where_the_instance_had_it():
     assert "NVMe" in why_it_cannot_boot(was, kind_of(), source=xen)
     assert "NVMe" in why_it_cannot_boot(was, kind_of(), source=None)
     assert why_it_cannot_boot(was, xen, source=xen) == ""
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "candidate", "reason"),
+    [
+        ([{}, {"Attachment": {"DeviceIndex": 1}}], {"most_interfaces": 1}, "it takes 1 network interfaces"),
+        ([{}, {"Attachment": {"DeviceIndex": 1}}], {"most_interfaces": 2}, ""),
+        (
+            [{"PrivateIpAddresses": [{"PrivateIpAddress": "10.9.0.7"}, {"PrivateIpAddress": "10.9.0.8"}]}],
+            {"most_addresses": 1},
+            "its network interfaces take 1 private addresses each",
+        ),
+        (
+            [{"Ipv6Addresses": [{"Ipv6Address": "fd00::1"}]}],
+            {"most_ipv6_addresses": 0},
+            "its network interfaces take 0 IPv6 addresses each",
+        ),
+        ([{"InterfaceType": "efa"}], {}, "it has no Elastic Fabric Adapter, and the instance had one"),
+        ([{"InterfaceType": "efa"}], {"has_efa": True}, ""),
+    ],
+)
+def test_a_type_that_cannot_have_the_interfaces_is_refused_by_reason(
+    interfaces: list[dict[str, Any]], candidate: dict[str, Any], reason: str
+):
+    document = written()
+    document["source"]["instance"]["EnaSupport"] = True
+    document["source"]["network_interfaces"] = interfaces
+    assert why_it_cannot_boot(read_manifest(document), kind_of(**candidate), source=M5) == reason
+
+
+def test_what_the_manifest_says_of_the_type_counts_where_the_region_does_not_have_it():
+    document = written()
+    document["source"]["instance"]["EnaSupport"] = True
+    document["source"]["type"] = {
+        "InstanceType": "m5.large",
+        "EbsInfo": {"NvmeSupport": "required"},
+        "InstanceStorageSupported": False,
+    }
+
+    def ladder(was: Manifest) -> list[str]:
+        found = build_ladder(
+            was,
+            subnets=SUBNETS,
+            fallback_types=["m5a.large"],
+            types={"m5a.large": kind_of()},
+            offered={("m5a.large", "us-west-2a")},
+        )
+        return [rung.type for rung in found.rungs]
+
+    assert ladder(read_manifest(document)) == ["m5a.large"]
+    document["source"]["type"]["InstanceStorageSupported"] = True
+    assert ladder(read_manifest(document)) == []
+    del document["source"]["type"]
+    assert ladder(read_manifest(document)) == []
+
+
+def test_without_knowing_the_instances_type_no_type_is_taken_that_could_lack_an_instance_store():
+    xen = kind_of("m4.large", nvme="unsupported", ena="supported")
+    reason = why_it_cannot_boot(manifest(EnaSupport=True), xen, source=None)
+    assert reason == "it has no instance store, and nobody knows whether the instance had one"
+    assert why_it_cannot_boot(manifest(EnaSupport=True), replace(xen, has_instance_store=True), source=None) == ""
+
+
+def test_a_rung_says_which_cpus_are_asked_for_and_what_the_type_cannot_have():
+    document = written()
+    document["source"]["instance"] |= {
+        "EnaSupport": True,
+        "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
+        "HibernationOptions": {"Configured": True},
+        "NetworkPerformanceOptions": {"BandwidthWeighting": "vpc-1"},
+    }
+    document["source"]["launch"]["CreditSpecification"] = {"CpuCredits": "unlimited"}
+    was = read_manifest(document)
+    able = {
+        "can_hibernate": True,
+        "has_credits": True,
+        "bandwidth_weightings": frozenset({"vpc-1"}),
+        "cores": frozenset({1}),
+        "threads": frozenset({1, 2}),
+    }
+    ladder = build_ladder(
+        was,
+        subnets=SUBNETS[:1],
+        fallback_types=["m5a.large"],
+        types={
+            "m5.large": replace(M5, **able),
+            "m5a.large": kind_of(cores=frozenset({1}), threads=frozenset({1, 2})),
+        },
+        offered={("m5.large", "us-west-2a"), ("m5a.large", "us-west-2a")},
+    )
+    own, other = ladder.rungs
+    assert (own.cores, own.threads, own.without) == (1, 1, ())
+    assert (other.cores, other.threads) == (1, 1)
+    assert other.without == ("hibernation", "bandwidth weighting vpc-1", "credit option unlimited")
+    target = restore_target("i-1", was, RecoverySettings(default_subnets=("s",), default_security_groups=("g",)))
+
+    def asked(rung: Rung) -> dict[str, Any]:
+        return launch_request(member(), was, RESTORE, target, rung=rung, with_ip=False, installation="main")
+
+    first, second = asked(own), asked(other)
+    assert first["CpuOptions"] == second["CpuOptions"] == {"CoreCount": 1, "ThreadsPerCore": 1}
+    assert first["HibernationOptions"] == {"Configured": True}
+    assert first["CreditSpecification"] == {"CpuCredits": "unlimited"}
+    assert first["NetworkPerformanceOptions"] == {"BandwidthWeighting": "vpc-1"}
+    assert not {"HibernationOptions", "CreditSpecification", "NetworkPerformanceOptions"} & set(second)
+    said = losses_on(other, target, own_type="m5.large")
+    assert said[0] == "it is a m5a.large; it was a m5.large"
+    assert "as a m5a.large it has no hibernation" in said
+
+
+def test_a_restore_is_protected_as_the_instance_was_and_a_drill_never_is():
+    document = written()
+    document["source"]["launch"] = {
+        "DisableApiTermination": True,
+        "DisableApiStop": True,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+    }
+    was = read_manifest(document)
+    assert was.instance is not None
+    settings = RecoverySettings(default_subnets=("s",), default_security_groups=("g",))
+    restored, drilled = (
+        launch_request(member(), was, run, target, rung=RUNG, with_ip=False, installation="main")
+        for run, target in (
+            (RESTORE, restore_target("i-1", was, settings)),
+            (RUN, drill_target(was.instance, NETWORK, own_profile=False)),
+        )
+    )
+    assert (restored["DisableApiTermination"], restored["DisableApiStop"]) == (True, True)
+    assert not {"DisableApiTermination", "DisableApiStop"} & set(drilled)
+    assert restored["InstanceInitiatedShutdownBehavior"] == drilled["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_a_restore_goes_into_the_placement_group_that_stands_for_the_old_one_and_a_drill_into_none():
+    was = manifest(Placement={"GroupName": "hpc", "PartitionNumber": 2, "Tenancy": "dedicated"})
+    assert was.instance is not None
+    settings = RecoverySettings(
+        default_subnets=("s",), default_security_groups=("g",), placement_groups={"hpc": "hpc-west"}
+    )
+    restored = launch_request(
+        member(), was, RESTORE, restore_target("i-1", was, settings), rung=RUNG, with_ip=False, installation="main"
+    )
+    assert restored["Placement"] == {"Tenancy": "dedicated", "GroupName": "hpc-west", "PartitionNumber": 2}
+    target = drill_target(was.instance, NETWORK, own_profile=False)
+    drilled = launch_request(member(), was, RUN, target, rung=RUNG, with_ip=False, installation="main")
+    assert drilled["Placement"] == {"Tenancy": "dedicated"}
+
+
+def test_a_drill_has_all_interfaces_in_its_own_network_and_leaves_none():
+    document = written()
+    document["source"]["network_interfaces"] = [
+        {
+            "Attachment": {"DeviceIndex": number, "DeleteOnTermination": False},
+            "SubnetId": f"subnet-{number}",
+            "Groups": [{"GroupId": f"sg-{number}"}],
+            "PrivateIpAddresses": [{"PrivateIpAddress": f"10.9.{number}.9", "Primary": True}],
+        }
+        for number in range(2)
+    ]
+    was = read_manifest(document)
+    assert was.instance is not None
+    target = drill_target(was.instance, NETWORK, own_profile=False)
+    rung = replace(RUNG, subnet="subnet-a")
+    request = launch_request(
+        member(), was, RUN, target, rung=rung, with_ip=True, installation="main", subnets={"subnet-a": SUBNETS[0]}
+    )
+    assert [
+        (each["DeviceIndex"], each["SubnetId"], each["Groups"], each["DeleteOnTermination"])
+        for each in request["NetworkInterfaces"]
+    ] == [(number, "subnet-a", list(NETWORK.security_groups), True) for number in range(2)]
+    assert not {"SubnetId", "SecurityGroupIds", "PrivateIpAddress"} & set(request)
+
+
+def test_every_interface_has_the_groups_and_the_subnet_that_stand_for_its_own():
+    document = written()
+    document["source"]["network_interfaces"] = [
+        {
+            "Attachment": {"DeviceIndex": number},
+            "SubnetId": f"subnet-{number}",
+            "Groups": [{"GroupId": f"sg-{number}"}],
+        }
+        for number in range(2)
+    ]
+    was = read_manifest(document)
+    settings = RecoverySettings(
+        default_subnets=("subnet-a",), subnets={"subnet-1": "subnet-o"}, security_groups={"sg-0": "sg-a"}
+    )
+    target = restore_target("i-1", was, settings)
+    assert target.problems == ("no security group stands for sg-1; name it under security_groups",)
+    target = restore_target("i-1", was, replace(settings, security_groups={"sg-0": "sg-a", "sg-1": "sg-b"}))
+    assert [(each.subnet, each.groups) for each in target.interfaces] == [("", ("sg-a",)), ("subnet-o", ("sg-b",))]
+    assert (target.all_subnets, target.all_security_groups) == (("subnet-a", "subnet-o"), ("sg-a", "sg-b"))
+    assert target.problems == ()
 
 
 def test_an_instance_store_is_not_given_up():
@@ -296,9 +511,7 @@ def test_a_restore_carries_all_tags_that_fit_and_the_volumes_own_fate():
     document = written()
     document["source"]["tags"] = {f"key-{number:02}": "x" for number in range(50)} | {"aws:x": "y", "hikae:hold": "z"}
     was = read_manifest(document)
-    target = restore_target(
-        "i-1", was.instance, RecoverySettings(default_subnets=("s",), default_security_groups=("g",))
-    )
+    target = restore_target("i-1", was, RecoverySettings(default_subnets=("s",), default_security_groups=("g",)))
     request = launch_request(member(), was, RESTORE, target, rung=RUNG, with_ip=False, installation="main")
     tags = tags_in(request, "instance")
     assert len(tags) == 50
@@ -347,11 +560,11 @@ def test_a_restore_goes_where_the_settings_say_and_names_what_they_do_not_answer
         key_pairs={"prod": "prod-west"},
         instances={"i-1": InstanceSettings(subnet="subnet-7")},
     )
-    target = restore_target("i-1", was.instance, settings)
+    target = restore_target("i-1", was, settings)
     assert target.subnets == ("subnet-7", "subnet-8", "subnet-9")
     assert (target.security_groups, target.key_name, target.private_ip) == (("sg-9",), "prod-west", "10.9.0.7")
     assert target.problems == ()
-    nothing = restore_target("i-1", was.instance, RecoverySettings())
+    nothing = restore_target("i-1", was, RecoverySettings())
     assert nothing.problems == (
         "no subnet stands for subnet-1; name it under subnets or default_subnets",
         "no security group stands for sg-1; name it under security_groups",

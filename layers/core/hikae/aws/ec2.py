@@ -296,10 +296,9 @@ class Ec2Sources:
         # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceNetworkInterfaceAssociation.html
         if not any(association.get("IpOwnerId", "amazon") != "amazon" for association in associations):
             return []
+        interfaces = [interface["NetworkInterfaceId"] for interface in instance["NetworkInterfaces"]]
         with reading(instance["InstanceId"]):
-            answer = self._client.describe_addresses(
-                Filters=[{"Name": "instance-id", "Values": [instance["InstanceId"]]}]
-            )
+            answer = self._client.describe_addresses(Filters=[{"Name": "network-interface-id", "Values": interfaces}])
         return [_plain(address) for address in answer["Addresses"]]
 
 

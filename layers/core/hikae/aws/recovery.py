@@ -13,7 +13,8 @@ from hikae.aws.errors import reading, send, translate
 from hikae.aws.quotas import ServiceQuotas
 from hikae.domain.document import PlanError
 from hikae.domain.naming import RECOVERY_SETTINGS_KEY
-from hikae.domain.recovery import InstanceType, Made, Subnet
+from hikae.domain.networks import Subnet
+from hikae.domain.recovery import InstanceType, Made, read_instance_type
 from hikae.domain.recovery_settings import RecoverySettings, read_settings
 from hikae.domain.runs import ProbeResult
 from hikae.ports import NotFound, Refused
@@ -151,31 +152,55 @@ class Ec2Recoverer:
             if not str(error.get("Code", "")).endswith(".NotFound"):
                 raise Refused(f"{error.get('Code')}: {error.get('Message')}", resource=endpoint)
 
-    def set_source_dest_check(self, instance: str, *, enabled: bool) -> None:
+    def look(self, instance: str) -> Mapping[str, Any]:
         """See `ports.Recoverer`."""
+        with reading(instance):
+            found = self._reading.describe_instances(Filters=[{"Name": "instance-id", "Values": [instance]}])
+        described = [each for reservation in found["Reservations"] for each in reservation.get("Instances", [])]
+        if not described:
+            raise NotFound(f"there is no instance {instance}", resource=instance)
+        return described[0]
+
+    def set_source_dest_check(self, interface: str, *, enabled: bool) -> None:
+        """See `ports.Recoverer`. An instance with several interfaces can be told by these only."""
         send(
-            lambda: self._reading.modify_instance_attribute(InstanceId=instance, SourceDestCheck={"Value": enabled}),
-            resource=instance,
+            lambda: self._reading.modify_network_interface_attribute(
+                NetworkInterfaceId=interface, SourceDestCheck={"Value": enabled}
+            ),
+            resource=interface,
         )
 
-    def associate_address(self, instance: str, allocation: str) -> None:
+    def associate_address(self, interface: str, private_ip: str, allocation: str) -> None:
         """See `ports.Recoverer`. Looked up first: EC2 refuses to associate again what is associated already."""
         with reading(allocation):
             found = self._reading.describe_addresses(Filters=[{"Name": "allocation-id", "Values": [allocation]}])
-        if any(address.get("InstanceId") == instance for address in found["Addresses"]):
+        if any(address.get("NetworkInterfaceId") == interface for address in found["Addresses"]):
             return
         send(
             lambda: self._reading.associate_address(
-                InstanceId=instance, AllocationId=allocation, AllowReassociation=False
+                NetworkInterfaceId=interface,
+                PrivateIpAddress=private_ip,
+                AllocationId=allocation,
+                AllowReassociation=False,
             ),
             resource=allocation,
         )
 
-    def register_targets(self, instance: str, target_group: str) -> None:
+    def register_target(self, target: str, target_group: str, *, port: int | None) -> None:
+        """See `ports.Recoverer`."""
+        wanted: Any = {"Id": target} | ({} if port is None else {"Port": port})
+        send(
+            lambda: self._load_balancing().register_targets(TargetGroupArn=target_group, Targets=[wanted]),
+            resource=target_group,
+        )
+
+    def tag_volume(self, volume: str, tags: Mapping[str, str]) -> None:
         """See `ports.Recoverer`."""
         send(
-            lambda: self._load_balancing().register_targets(TargetGroupArn=target_group, Targets=[{"Id": instance}]),
-            resource=target_group,
+            lambda: self._reading.create_tags(
+                Resources=[volume], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+            ),
+            resource=volume,
         )
 
 
@@ -201,6 +226,7 @@ class Ec2Surroundings:
                 vpc=subnet["VpcId"],
                 cidr=subnet["CidrBlock"],
                 free=subnet["AvailableIpAddressCount"],
+                has_ipv6=_has_ipv6(subnet),
             )
             for subnet in found
         }
@@ -226,7 +252,7 @@ class Ec2Surroundings:
             for page in self._ec2.get_paginator("describe_instance_types").paginate(
                 Filters=[{"Name": "instance-type", "Values": sorted(names)}]
             ):
-                known.update({each["InstanceType"]: _type(each) for each in page["InstanceTypes"]})
+                known.update({each["InstanceType"]: read_instance_type(each) for each in page["InstanceTypes"]})
         return known
 
     def offered(self, names: Collection[str], zones: Collection[str]) -> frozenset[tuple[str, str]]:
@@ -410,17 +436,6 @@ def _endpoint(described: Mapping[str, Any]) -> Made:
     )
 
 
-def _type(described: Mapping[str, Any]) -> InstanceType:
-    ebs = described.get("EbsInfo", {})
-    return InstanceType(
-        name=described["InstanceType"],
-        architectures=frozenset(described.get("ProcessorInfo", {}).get("SupportedArchitectures", [])),
-        boot_modes=frozenset(described.get("SupportedBootModes", [])),
-        virtualization=frozenset(described.get("SupportedVirtualizationTypes", [])),
-        ena=described.get("NetworkInfo", {}).get("EnaSupport", "unsupported"),
-        nvme=ebs.get("NvmeSupport", "unsupported"),
-        has_instance_store=described.get("InstanceStorageSupported") is True,
-        has_tpm=described.get("NitroTpmSupport") == "supported",
-        vcpus=described.get("VCpuInfo", {}).get("DefaultVCpus", 0),
-        most_volumes=ebs.get("MaximumEbsAttachments"),
-    )
+def _has_ipv6(subnet: Mapping[str, Any]) -> bool:
+    blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
+    return any(each.get("Ipv6CidrBlockState", {}).get("State") == "associated" for each in blocks)

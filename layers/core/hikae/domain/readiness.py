@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Final
 
 from hikae.domain.manifest import Manifest
+from hikae.domain.networks import Subnet, count_addresses
 from hikae.domain.recovery import (
     InstanceType,
     Ladder,
-    Subnet,
     Target,
     build_ladder,
     find_lacking_vcpus,
@@ -114,7 +114,10 @@ def _gaps_of(need: Need, seen: Seen) -> Iterator[Finding]:
     for problem in need.target.problems:
         what, _, remedy = problem.partition("; ")
         yield _lacking(what, f"{remedy or 'name one'} in {SETTINGS}")
-    for subnet in need.target.subnets:
+    for loss in need.target.losses:
+        if loss.remedy:
+            yield _warning(f"a restore does not bring back everything: {loss.what}", f"{loss.remedy}")
+    for subnet in need.target.all_subnets:
         if subnet not in seen.subnets:
             yield _lacking(f"subnet {subnet} is not there", f"make it, or name another in {SETTINGS}")
     yield from _groups(need, seen)
@@ -125,7 +128,7 @@ def _gaps_of(need: Need, seen: Seen) -> Iterator[Finding]:
 
 def _groups(need: Need, seen: Seen) -> Iterator[Finding]:
     vpcs = {seen.subnets[each].vpc for each in need.target.subnets if each in seen.subnets}
-    for group in need.target.security_groups:
+    for group in need.target.all_security_groups:
         if group not in seen.security_groups:
             yield _lacking(f"security group {group} is not there", f"make it, or name another in {SETTINGS}")
         elif vpcs and vpcs != {seen.security_groups[group]}:
@@ -196,16 +199,18 @@ def _ladder(need: Need, seen: Seen) -> Ladder:
 def _addresses(needs: Iterable[Need], seen: Seen) -> Iterator[Finding]:
     """Those who may go to the same subnets share their free addresses."""
     sharing: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    wanted: dict[tuple[str, ...], int] = defaultdict(int)
     for need in needs:
         there = tuple(sorted(each for each in need.target.subnets if each in seen.subnets))
         if there:
             sharing[there].append(need.resource)
+            wanted[there] += count_addresses(need.target.interfaces, "")
     for subnets, resources in sharing.items():
         free = sum(max(seen.subnets[each].free, 0) for each in subnets)
-        if free < len(resources):
+        if free < wanted[subnets]:
             yield Finding(
                 severity=Severity.LACKING,
-                what=f"{', '.join(subnets)} have {free} free addresses, {len(resources)} are needed",
+                what=f"{', '.join(subnets)} have {free} free addresses, {wanted[subnets]} are needed",
                 remedy=f"name larger or further subnets in {SETTINGS}",
                 resources=tuple(resources),
             )

@@ -6,9 +6,9 @@ Requests to EC2 are built here in EC2's own words (RunInstances, RegisterImage),
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
+from hikae.domain.fidelity import OWN_TAGS, Loss, find_losses, is_of_first, stand_in_of
 from hikae.domain.manifest import Manifest, ManifestInstance, ManifestVolume
 from hikae.domain.model import Kind, RecoveryPoint
 from hikae.domain.naming import (
@@ -20,6 +20,18 @@ from hikae.domain.naming import (
     recovery_token,
     run_tag,
     user_tags,
+)
+from hikae.domain.networks import (
+    EFA,
+    Interface,
+    Subnet,
+    addresses_of,
+    are_plain,
+    groups_of,
+    index_of,
+    list_interfaces,
+    place_interfaces,
+    plan_interface,
 )
 from hikae.domain.recovery_settings import InstanceSettings, RecoverySettings
 from hikae.domain.runs import Member, Mode, Request, Run, Rung
@@ -42,6 +54,9 @@ CAPACITY_CODES: Final = frozenset(
 
 _PROVISIONED: Final = frozenset({"gp3", "io1", "io2"})
 """Volume types whose IOPS are asked for; of the others EC2 reports a number that cannot be."""
+
+_MULTI_ATTACH: Final = frozenset({"io1", "io2"})
+"""https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volumes-multi.html."""
 
 
 # --- which points -----------------------------------------------------------------------------------------------------
@@ -174,17 +189,6 @@ def check_point(member: Member, manifest: Manifest) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subnet:
-    """A subnet here, with its free addresses."""
-
-    id: str
-    zone: str
-    vpc: str
-    cidr: str
-    free: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceType:
     """What EC2 says of an instance type, as far as it decides about booting."""
 
@@ -198,6 +202,62 @@ class InstanceType:
     has_tpm: bool
     vcpus: int
     most_volumes: int | None = None
+    default_cpus: tuple[int, int] = (0, 0)
+    cores: frozenset[int] = frozenset()
+    threads: frozenset[int] = frozenset()
+    most_interfaces: int | None = None
+    most_addresses: int | None = None
+    most_ipv6_addresses: int | None = None
+    has_efa: bool = False
+    has_enclaves: bool = False
+    has_sev_snp: bool = False
+    has_credits: bool = False
+    can_hibernate: bool = False
+    bandwidth_weightings: frozenset[str] = frozenset()
+
+
+def read_instance_type(described: Mapping[str, Any]) -> InstanceType:
+    """What `DescribeInstanceTypes` says of a type."""
+    ebs, network, cpus = (described.get(key, {}) for key in ("EbsInfo", "NetworkInfo", "VCpuInfo"))
+    processor = described.get("ProcessorInfo", {})
+    return InstanceType(
+        name=str(described["InstanceType"]),
+        architectures=frozenset(processor.get("SupportedArchitectures", [])),
+        boot_modes=frozenset(described.get("SupportedBootModes", [])),
+        virtualization=frozenset(described.get("SupportedVirtualizationTypes", [])),
+        ena=network.get("EnaSupport", "unsupported"),
+        nvme=ebs.get("NvmeSupport", "unsupported"),
+        has_instance_store=described.get("InstanceStorageSupported") is True,
+        has_tpm=described.get("NitroTpmSupport") == "supported",
+        vcpus=cpus.get("DefaultVCpus", 0),
+        most_volumes=ebs.get("MaximumEbsAttachments"),
+        default_cpus=(cpus.get("DefaultCores", 0), cpus.get("DefaultThreadsPerCore", 0)),
+        cores=frozenset(cpus.get("ValidCores", [])),
+        threads=frozenset(cpus.get("ValidThreadsPerCore", [])),
+        most_interfaces=network.get("MaximumNetworkInterfaces"),
+        most_addresses=network.get("Ipv4AddressesPerInterface"),
+        most_ipv6_addresses=network.get("Ipv6AddressesPerInterface"),
+        has_efa=network.get("EfaSupported") is True,
+        has_enclaves=described.get("NitroEnclavesSupport") == "supported",
+        has_sev_snp="amd-sev-snp" in processor.get("SupportedFeatures", []),
+        has_credits=described.get("BurstablePerformanceSupported") is True,
+        can_hibernate=described.get("HibernationSupported") is True,
+        bandwidth_weightings=frozenset(network.get("BandwidthWeightings", [])),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """An Elastic IP address or a target group here, for one at the primary.
+
+    `device` and `position` say which private address of which interface it belongs to, counted from 0.
+    """
+
+    id: str
+    device: int = 0
+    position: int = 0
+    port: int | None = None
+    is_address: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +271,22 @@ class Target:
     private_ip: str = ""
     own: InstanceSettings = field(default_factory=InstanceSettings)
     problems: tuple[str, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+    placement_group: str = ""
+    elastic_ips: tuple[StandIn, ...] = ()
+    target_groups: tuple[StandIn, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+    @property
+    def all_subnets(self) -> tuple[str, ...]:
+        """Those that it may be launched into, and those of its further interfaces."""
+        return tuple(dict.fromkeys([*self.subnets, *(each.subnet for each in self.interfaces if each.subnet)]))
+
+    @property
+    def all_security_groups(self) -> tuple[str, ...]:
+        """Those of all of its interfaces."""
+        others = [group for interface in self.interfaces for group in interface.groups]
+        return tuple(dict.fromkeys([*self.security_groups, *others]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,16 +305,21 @@ def drill_target(instance: ManifestInstance, network: DrillNetwork, *, own_profi
     problems = []
     if not network.subnets or not network.security_groups:
         problems.append("this site has no drill network; deploy it with one, or set DrillSubnetIds")
+    interfaces = (plan_interface(each, groups=network.security_groups) for each in list_interfaces(instance))
     return Target(
         subnets=network.subnets,
         security_groups=network.security_groups,
         profile=_profile_name(instance) if own_profile else network.profile,
         problems=tuple(problems),
+        # Nothing of a drill may outlive its instance.
+        interfaces=tuple(replace(each, is_deleted=True) for each in interfaces),
     )
 
 
-def restore_target(resource: str, instance: ManifestInstance, settings: RecoverySettings) -> Target:
+def restore_target(resource: str, manifest: Manifest, settings: RecoverySettings) -> Target:
     """Where a restore launches, by the site's settings; what they do not answer is a problem with its remedy."""
+    instance = manifest.instance
+    assert instance is not None, "only an instance is launched"
     own = settings.instances.get(resource, InstanceSettings())
     problems = []
     subnet = str(instance.described.get("SubnetId", ""))
@@ -246,25 +327,79 @@ def restore_target(resource: str, instance: ManifestInstance, settings: Recovery
     subnets = tuple(dict.fromkeys([*([mapped] if mapped else []), *settings.default_subnets]))
     if not subnets:
         problems.append(f"no subnet stands for {subnet}; name it under subnets or default_subnets")
-    groups: list[str] = []
-    for group in instance.security_groups:
-        if group in settings.security_groups:
-            groups.append(settings.security_groups[group])
-        elif not settings.default_security_groups:
-            problems.append(f"no security group stands for {group}; name it under security_groups")
-    groups = list(dict.fromkeys([*groups, *([] if groups else settings.default_security_groups)]))
-    if not groups and not instance.security_groups:
-        problems.append("no security group; name one under default_security_groups")
+    interfaces = []
+    for described in list_interfaces(instance):
+        is_first = index_of(described) == 0
+        groups, lacking = _groups_here(groups_of(described, instance), settings)
+        problems.extend(lacking)
+        interfaces.append(
+            plan_interface(
+                described,
+                groups=groups,
+                subnet="" if is_first else settings.subnets.get(str(described.get("SubnetId", "")), ""),
+                addresses=addresses_of(described, first=own.private_ip if is_first else ""),
+            )
+        )
     key, profile = str(instance.described.get("KeyName", "")), _profile_name(instance)
     return Target(
         subnets=subnets,
-        security_groups=tuple(groups),
+        security_groups=interfaces[0].groups,
         key_name=settings.key_pairs.get(key, key),
         profile=settings.instance_profiles.get(profile, profile),
         private_ip=own.private_ip or str(instance.described.get("PrivateIpAddress", "")),
         own=own,
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
+        interfaces=tuple(interfaces),
+        placement_group=settings.placement_groups.get(
+            str(instance.described.get("Placement", {}).get("GroupName") or ""), ""
+        ),
+        elastic_ips=tuple(_elastic_ips(instance, settings, own)),
+        target_groups=tuple(_target_groups(instance, settings, own)),
+        losses=find_losses(resource, manifest, settings),
     )
+
+
+def _groups_here(groups: Sequence[str], settings: RecoverySettings) -> tuple[list[str], list[str]]:
+    """The security groups here that stand for these, and what lacks."""
+    here, lacking = [], []
+    for group in groups:
+        if group in settings.security_groups:
+            here.append(settings.security_groups[group])
+        elif not settings.default_security_groups:
+            lacking.append(f"no security group stands for {group}; name it under security_groups")
+    here = list(dict.fromkeys([*here, *([] if here else settings.default_security_groups)]))
+    if not here and not groups:
+        lacking.append("no security group; name one under default_security_groups")
+    return here, lacking
+
+
+def _elastic_ips(instance: ManifestInstance, settings: RecoverySettings, own: InstanceSettings) -> Iterable[StandIn]:
+    if own.elastic_ip:
+        yield StandIn(id=own.elastic_ip)
+    for each in instance.elastic_ips:
+        here = stand_in_of(each, settings)
+        if here and not (own.elastic_ip and is_of_first(each, instance)):
+            device, position = _locate(str(each.get("PrivateIpAddress", "")), instance)
+            yield StandIn(id=here, device=device, position=position)
+
+
+def _target_groups(instance: ManifestInstance, settings: RecoverySettings, own: InstanceSettings) -> Iterable[StandIn]:
+    yield from (StandIn(id=each) for each in own.target_groups)
+    for each in instance.target_groups:
+        here = settings.target_groups.get(str(each["TargetGroupArn"]), "")
+        if here and here not in own.target_groups:
+            is_address = each.get("TargetType") == "ip"
+            device, position = _locate(str(each["Id"]), instance) if is_address else (0, 0)
+            yield StandIn(id=here, device=device, position=position, port=each.get("Port"), is_address=is_address)
+
+
+def _locate(address: str, instance: ManifestInstance) -> tuple[int, int]:
+    """The device index of the interface that a private address belonged to, and its place there; else the main one."""
+    for described in list_interfaces(instance):
+        held = addresses_of(described)
+        if address in held:
+            return index_of(described), held.index(address)
+    return 0, 0
 
 
 def _profile_name(instance: ManifestInstance) -> str:
@@ -293,21 +428,62 @@ def build_ladder(
     """
     instance = manifest.instance
     assert instance is not None, "only an instance is launched"
+    source = types.get(instance.type)
+    if source is None and instance.type_described.get("InstanceType") == instance.type:
+        source = read_instance_type(instance.type_described)
     rungs: list[Rung] = []
     refusals: list[str] = []
     for name in dict.fromkeys([instance.type, *fallback_types]):
         known = types.get(name)
         reason = "it does not exist in this Region" if known is None else ""
         if known is not None and name != instance.type:
-            reason = why_it_cannot_boot(manifest, known, source=types.get(instance.type))
+            reason = why_it_cannot_boot(manifest, known, source=source)
         places = [subnet for subnet in subnets if (name, subnet.zone) in offered]
         if not reason and not places:
             reason = f"it is not offered in {', '.join(sorted({subnet.zone for subnet in subnets})) or 'any zone'}"
-        if reason:
+        if known is None or reason:
             refusals.append(f"{name}: {reason}")
-        else:
-            rungs.extend(Rung(type=name, subnet=subnet.id, zone=subnet.zone) for subnet in places)
+            continue
+        cores, threads = _cpus_to_ask_for(instance, source) or (0, 0)
+        without = tuple(_without(instance, known))
+        rungs.extend(
+            Rung(type=name, subnet=subnet.id, zone=subnet.zone, cores=cores, threads=threads, without=without)
+            for subnet in places
+        )
     return Ladder(rungs=tuple(rungs), refusals=tuple(refusals))
+
+
+def _cpus_to_ask_for(instance: ManifestInstance, source: InstanceType | None) -> tuple[int, int] | None:
+    """The cores and the threads a core of an instance that has others than its type; None where it has its type's.
+
+    EC2 tells them of every instance, whether somebody asked for them or not.
+    """
+    said = instance.described.get("CpuOptions", {})
+    own = (said.get("CoreCount"), said.get("ThreadsPerCore"))
+    if source is None or None in own or own == source.default_cpus:
+        return None
+    return int(own[0]), int(own[1])
+
+
+def _without(instance: ManifestInstance, known: InstanceType) -> Iterable[str]:
+    """What the instance had, can do without, and this type cannot have."""
+    if _is_on(instance, "HibernationOptions", "Configured") and not known.can_hibernate:
+        yield "hibernation"
+    weighting = _weighting(instance)
+    if weighting and weighting not in known.bandwidth_weightings:
+        yield f"bandwidth weighting {weighting}"
+    credit = instance.launch.get("CreditSpecification")
+    if credit and not known.has_credits:
+        yield f"credit option {credit['CpuCredits']}"
+
+
+def _weighting(instance: ManifestInstance) -> str:
+    said = str(instance.described.get("NetworkPerformanceOptions", {}).get("BandwidthWeighting") or "default")
+    return "" if said == "default" else said
+
+
+def _is_on(instance: ManifestInstance, options: str, key: str) -> bool:
+    return instance.described.get(options, {}).get(key) is True
 
 
 def why_it_cannot_boot(manifest: Manifest, candidate: InstanceType, *, source: InstanceType | None) -> str:
@@ -319,6 +495,9 @@ def why_it_cannot_boot(manifest: Manifest, candidate: InstanceType, *, source: I
     instance = manifest.instance
     assert instance is not None, "only an instance is launched"
     described, image = instance.described, instance.image
+    cpus = _cpus_to_ask_for(instance, source)
+    interfaces = [plan_interface(each, groups=()) for each in list_interfaces(instance)]
+    is_sev_snp = described.get("CpuOptions", {}).get("AmdSevSnp") == "enabled"
     boot_mode = _boot_mode(instance)
     has_ena = _flag(described, image, "EnaSupport")
     checks = (
@@ -337,16 +516,54 @@ def why_it_cannot_boot(manifest: Manifest, candidate: InstanceType, *, source: I
             "its volumes are NVMe, for which the image is not known to have a driver",
         ),
         (
+            source is not None or candidate.has_instance_store,
+            "it has no instance store, and nobody knows whether the instance had one",
+        ),
+        (
             source is None or not source.has_instance_store or candidate.has_instance_store,
             "it has no instance store, and the instance had one",
         ),
-        (image.get("TpmSupport") != "v2.0" or candidate.has_tpm, "it has no NitroTPM, which the image asks for"),
+        (not _tpm(instance) or candidate.has_tpm, "it has no NitroTPM, which the image asks for"),
+        (
+            not _is_on(instance, "EnclaveOptions", "Enabled") or candidate.has_enclaves,
+            "it has no Nitro Enclaves, which the instance was enabled for",
+        ),
+        (not is_sev_snp or candidate.has_sev_snp, "it has no AMD SEV-SNP, which the instance had"),
+        (
+            cpus is None or (cpus[0] in candidate.cores and cpus[1] in candidate.threads),
+            f"it does not take {cpus and cpus[0]} cores with {cpus and cpus[1]} threads each",
+        ),
+        (
+            _is_within(len(interfaces), candidate.most_interfaces),
+            f"it takes {candidate.most_interfaces} network interfaces",
+        ),
+        (
+            _is_within(max(each.count for each in interfaces), candidate.most_addresses),
+            f"its network interfaces take {candidate.most_addresses} private addresses each",
+        ),
+        (
+            _is_within(max(each.ipv6_count for each in interfaces), candidate.most_ipv6_addresses),
+            f"its network interfaces take {candidate.most_ipv6_addresses} IPv6 addresses each",
+        ),
+        (
+            candidate.has_efa or all(each.kind not in EFA for each in interfaces),
+            "it has no Elastic Fabric Adapter, and the instance had one",
+        ),
         (
             candidate.most_volumes is None or len(manifest.protected_volumes) < candidate.most_volumes,
             f"it takes {candidate.most_volumes} attachments at most",
         ),
     )
     return next((reason for is_fine, reason in checks if not is_fine), "")
+
+
+def _is_within(number: int, most: int | None) -> bool:
+    return most is None or number <= most
+
+
+def _tpm(instance: ManifestInstance) -> str:
+    """The version of NitroTPM that the image asks for, empty for none."""
+    return str(instance.image.get("TpmSupport") or instance.described.get("TpmSupport") or "")
 
 
 def _can_boot(mode: str, candidate: InstanceType, architecture: str) -> bool:
@@ -446,19 +663,28 @@ def image_registration(member: Member, manifest: Manifest, run: Run, *, installa
     }
     optional = {
         "BootMode": _boot_mode(instance),
-        "TpmSupport": instance.image.get("TpmSupport"),
+        "TpmSupport": _tpm(instance),
         "ImdsSupport": instance.image.get("ImdsSupport"),
-        "SriovNetSupport": instance.image.get("SriovNetSupport"),
+        "SriovNetSupport": instance.image.get("SriovNetSupport") or instance.described.get("SriovNetSupport"),
     }
     return request | {key: value for key, value in optional.items() if value}
 
 
 def launch_request(  # noqa: PLR0913 - what a launch is made of
-    member: Member, manifest: Manifest, run: Run, target: Target, *, rung: Rung, with_ip: bool, installation: str
+    member: Member,
+    manifest: Manifest,
+    run: Run,
+    target: Target,
+    *,
+    rung: Rung,
+    with_ip: bool,
+    installation: str,
+    subnets: Mapping[str, Subnet] | None = None,
 ) -> dict[str, Any]:
     """RunInstances' request for one member on one rung, with its ClientToken.
 
-    `UserData` is base64 as the manifest has it. A drill's volumes all go with their instance.
+    `UserData` is base64 as the manifest has it. A drill's volumes and network interfaces all go with their instance.
+    `subnets` are needed, the rung's among them, where there is more to say of interfaces than subnet and groups.
     """
     instance = manifest.instance
     assert instance is not None, "only an instance is launched"
@@ -470,8 +696,6 @@ def launch_request(  # noqa: PLR0913 - what a launch is made of
         "InstanceType": rung.type,
         "MinCount": 1,
         "MaxCount": 1,
-        "SubnetId": rung.subnet,
-        "SecurityGroupIds": list(target.security_groups),
         "EbsOptimized": described.get("EbsOptimized") is True,
         "Monitoring": {"Enabled": described.get("Monitoring", {}).get("State") in ("enabled", "pending")},
         "BlockDeviceMappings": [
@@ -483,29 +707,98 @@ def launch_request(  # noqa: PLR0913 - what a launch is made of
         ],
         "TagSpecifications": [
             {"ResourceType": "instance", "Tags": _tag_list(_instance_tags(member, manifest, run, installation))},
+            {"ResourceType": "network-interface", "Tags": _tag_list(own)},
             {"ResourceType": "volume", "Tags": _tag_list(own)},
         ],
         "ClientToken": recovery_token(
             installation, run.name, member.resource, member.attempt, rung.type, rung.subnet, int(with_ip)
         ),
+        **_network_of(target, rung=rung, with_ip=with_ip, subnets=subnets or {}),
     }
-    metadata = {key: value for key, value in described.get("MetadataOptions", {}).items() if key != "State"}
-    enclave = described.get("EnclaveOptions", {}).get("Enabled") is True
-    hibernation = described.get("HibernationOptions", {}).get("Configured") is True
-    tenancy = described.get("Placement", {}).get("Tenancy", "default")
     optional: Mapping[str, Any] = {
-        "MetadataOptions": metadata,
         "UserData": instance.user_data,
         "KeyName": target.key_name,
         "IamInstanceProfile": {"Name": target.profile} if target.profile else None,
-        "PrivateIpAddress": target.private_ip if with_ip else None,
-        "EnclaveOptions": {"Enabled": True} if enclave else None,
-        "HibernationOptions": {"Configured": True} if hibernation else None,
-        "Placement": {"Tenancy": tenancy} if tenancy == "dedicated" else None,
-        "MaintenanceOptions": described.get("MaintenanceOptions"),
-        "PrivateDnsNameOptions": None if is_drill else described.get("PrivateDnsNameOptions"),
+        **_options(instance, rung),
+        **({} if is_drill else _options_of_restores(instance, target)),
+        "Placement": _placement(instance, target),
     }
     return request | {key: value for key, value in optional.items() if value}
+
+
+def _network_of(target: Target, *, rung: Rung, with_ip: bool, subnets: Mapping[str, Subnet]) -> dict[str, Any]:
+    if are_plain(target.interfaces):
+        address = {"PrivateIpAddress": target.private_ip} if with_ip and target.private_ip else {}
+        return {"SubnetId": rung.subnet, "SecurityGroupIds": list(target.security_groups), **address}
+    placed = place_interfaces(target.interfaces, subnets[rung.subnet], subnets, with_ip=with_ip)
+    return {"NetworkInterfaces": list(placed.requests)}
+
+
+def _options(instance: ManifestInstance, rung: Rung) -> dict[str, Any]:
+    """What a drill has as a restore does, in RunInstances' own words: describes have keys that no request takes."""
+    described, launch = instance.described, instance.launch
+    has_credits = launch.get("CreditSpecification") and not any(each.startswith("credit") for each in rung.without)
+    weighting = _weighting(instance)
+    return {
+        "MetadataOptions": _pick(described.get("MetadataOptions", {}), _METADATA),
+        "CpuOptions": _cpu_options(instance, rung),
+        "CreditSpecification": {"CpuCredits": launch["CreditSpecification"]["CpuCredits"]} if has_credits else None,
+        "InstanceInitiatedShutdownBehavior": launch.get("InstanceInitiatedShutdownBehavior"),
+        "EnclaveOptions": {"Enabled": True} if _is_on(instance, "EnclaveOptions", "Enabled") else None,
+        "HibernationOptions": {"Configured": True}
+        if _is_on(instance, "HibernationOptions", "Configured") and "hibernation" not in rung.without
+        else None,
+        "MaintenanceOptions": _pick(described.get("MaintenanceOptions", {}), ("AutoRecovery",)),
+        "NetworkPerformanceOptions": {"BandwidthWeighting": weighting}
+        if weighting and f"bandwidth weighting {weighting}" not in rung.without
+        else None,
+    }
+
+
+_METADATA: Final = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6", "InstanceMetadataTags")
+
+
+def _options_of_restores(instance: ManifestInstance, target: Target) -> dict[str, Any]:
+    """A drill is never protected against its own teardown, and its names are nobody's."""
+    preference = instance.described.get("CapacityReservationSpecification", {}).get("CapacityReservationPreference")
+    names = _pick(instance.described.get("PrivateDnsNameOptions", {}), _NAMES_OF_DNS)
+    if not any(each.ipv6_count for each in target.interfaces):
+        names.pop("EnableResourceNameDnsAAAARecord", None)
+    return {
+        "DisableApiTermination": instance.launch.get("DisableApiTermination"),
+        "DisableApiStop": instance.launch.get("DisableApiStop"),
+        "PrivateDnsNameOptions": names,
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "none"} if preference == "none" else None,
+    }
+
+
+_NAMES_OF_DNS: Final = ("HostnameType", "EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord")
+
+
+def _cpu_options(instance: ManifestInstance, rung: Rung) -> dict[str, Any]:
+    said = instance.described.get("CpuOptions", {})
+    features = {key: "enabled" for key in ("AmdSevSnp", "NestedVirtualization") if said.get(key) == "enabled"}
+    return features | ({"CoreCount": rung.cores, "ThreadsPerCore": rung.threads} if rung.cores else {})
+
+
+def _placement(instance: ManifestInstance, target: Target) -> dict[str, Any]:
+    placement = instance.described.get("Placement", {})
+    tenancy = {"Tenancy": "dedicated"} if placement.get("Tenancy") == "dedicated" else {}
+    if not target.placement_group:
+        return tenancy
+    partition = placement.get("PartitionNumber")
+    return tenancy | {"GroupName": target.placement_group} | ({"PartitionNumber": partition} if partition else {})
+
+
+def _pick(described: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: described[key] for key in keys if described.get(key) is not None}
+
+
+def losses_on(rung: Rung, target: Target, *, own_type: str) -> tuple[str, ...]:
+    """What a launch on this rung does not bring back, each with its remedy where there is one."""
+    other = [f"it is a {rung.type}; it was a {own_type}"] if rung.type != own_type else []
+    without = [f"as a {rung.type} it has no {each}" for each in rung.without]
+    return (*other, *without, *(f"not restored: {each}" for each in target.losses))
 
 
 def volume_request(member: Member, manifest: Manifest, run: Run, *, zone: str, installation: str) -> dict[str, Any]:
@@ -515,7 +808,9 @@ def volume_request(member: Member, manifest: Manifest, run: Run, *, zone: str, i
     if run.request.mode is Mode.RESTORE:
         tags = _fill(tags, volume.tags)
     performance = _performance(volume)
+    multi_attach = {"MultiAttachEnabled": True} if volume.multi_attach and volume.type in _MULTI_ATTACH else {}
     return {
+        **multi_attach,
         "AvailabilityZone": zone,
         "SnapshotId": member.snapshots[volume.id],
         "Size": performance.pop("VolumeSize"),
@@ -554,19 +849,6 @@ def endpoint_requests(
     ]
 
 
-def can_have_ip(address: str, subnet: Subnet) -> bool:
-    """Whether a private address lies in the subnet, apart from the five that AWS keeps for itself.
-
-    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
-    """
-    try:
-        network, wanted = ip_network(subnet.cidr), ip_address(address)
-    except ValueError:
-        return False
-    position = int(wanted) - int(network.network_address)
-    return wanted in network and 4 <= position < network.num_addresses - 1  # noqa: PLR2004 - the first four, the last
-
-
 def _performance(volume: ManifestVolume) -> dict[str, Any]:
     ebs: dict[str, Any] = {"VolumeSize": volume.size, "VolumeType": volume.type}
     if volume.iops and volume.type in _PROVISIONED:
@@ -574,6 +856,11 @@ def _performance(volume: ManifestVolume) -> dict[str, Any]:
     if volume.throughput and volume.type == "gp3":
         ebs["Throughput"] = volume.throughput
     return ebs
+
+
+def volume_tags(volume: ManifestVolume) -> dict[str, str]:
+    """The volume's own tags, as far as they fit beside those of the run: a launch gives all volumes the same."""
+    return dict(list(user_tags(volume.tags).items())[: MAX_TAGS - OWN_TAGS])
 
 
 def _own_tags(member: Member, run: Run, installation: str) -> dict[str, str]:

@@ -28,7 +28,8 @@ class RecoverySettings:
     """Ids at the primary to ids here.
 
     What is not named falls back to the defaults, key pairs and profiles to their own names: an instance profile is
-    there in every Region, a key pair where somebody has imported it.
+    there in every Region, a key pair where somebody has imported it. Elastic IP addresses are named at the primary by
+    the address or its allocation, here by the allocation; target groups by their ARNs.
     """
 
     subnets: Mapping[str, str] = field(default_factory=dict)
@@ -37,10 +38,21 @@ class RecoverySettings:
     default_security_groups: tuple[str, ...] = ()
     key_pairs: Mapping[str, str] = field(default_factory=dict)
     instance_profiles: Mapping[str, str] = field(default_factory=dict)
+    placement_groups: Mapping[str, str] = field(default_factory=dict)
+    elastic_ips: Mapping[str, str] = field(default_factory=dict)
+    target_groups: Mapping[str, str] = field(default_factory=dict)
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict)
 
 
-_MAPPINGS: Final = ("subnets", "security_groups", "key_pairs", "instance_profiles")
+_MAPPINGS: Final = (
+    "subnets",
+    "security_groups",
+    "key_pairs",
+    "instance_profiles",
+    "placement_groups",
+    "elastic_ips",
+    "target_groups",
+)
 _LISTS: Final = ("default_subnets", "default_security_groups")
 _KEYS: Final = ("version", *_MAPPINGS, *_LISTS, "instances")
 _INSTANCE_KEYS: Final = ("subnet", "private_ip", "elastic_ip", "target_groups")
@@ -73,6 +85,9 @@ def read_settings(text: str) -> RecoverySettings:
         security_groups=texts["security_groups"],
         key_pairs=texts["key_pairs"],
         instance_profiles=texts["instance_profiles"],
+        placement_groups=texts["placement_groups"],
+        elastic_ips=texts["elastic_ips"],
+        target_groups=texts["target_groups"],
         default_subnets=lists["default_subnets"],
         default_security_groups=lists["default_security_groups"],
         instances=_instances(value.get("instances", {}), refuse),

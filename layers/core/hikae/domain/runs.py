@@ -89,11 +89,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One way to launch a member: this type, in this subnet."""
+    """One way to launch a member: this type, in this subnet.
+
+    `cores` and `threads` a core are asked for, where they are not the type's own. `without` names what the instance had
+    and this type cannot have.
+    """
 
     type: str
     subnet: str
     zone: str
+    cores: int = 0
+    threads: int = 0
+    without: tuple[str, ...] = ()
 
 
 class ProbeState(StrEnum):

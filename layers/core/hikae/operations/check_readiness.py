@@ -148,7 +148,7 @@ def _needs(
             Need(
                 resource=member.resource,
                 manifest=manifest,
-                target=restore_target(member.resource, manifest.instance, settings),
+                target=restore_target(member.resource, manifest, settings),
                 fallback_types=plan.recovery_types if plan else (),
             )
         )
@@ -191,7 +191,7 @@ def _fetch(
 
 def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
     surroundings = site.surroundings
-    subnets = surroundings.subnets({each for need in needs for each in need.target.subnets})
+    subnets = surroundings.subnets({each for need in needs for each in need.target.all_subnets})
     running = surroundings.running_types() if needs else {}
     names = {each for need in needs for each in (need.type, *need.fallback_types)}
     key_names = {need.target.key_name for need in needs if need.target.key_name}
@@ -199,7 +199,7 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
     zones = {subnet.zone for subnet in subnets.values()}
     return Seen(
         subnets=subnets,
-        security_groups=surroundings.security_groups({each for n in needs for each in n.target.security_groups}),
+        security_groups=surroundings.security_groups({each for n in needs for each in n.target.all_security_groups}),
         key_pairs=surroundings.key_pairs(key_names) if key_names else (),
         profiles=_profiles(profile_names, profiles),
         types=surroundings.types(names | set(running)) if names | set(running) else {},

@@ -1,11 +1,11 @@
 """Foresee a run: choose and look around as it would, and write, launch and register nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest
-from hikae.domain.recovery import Target
+from hikae.domain.recovery import Target, losses_on
 from hikae.domain.runs import Request, Run, StepStatus
 from hikae.operations.recovery.choose import choose
 from hikae.operations.recovery.preflight import look_around, target_of
@@ -16,13 +16,15 @@ from hikae.operations.recovery.site import RecoverySite
 class Forecast:
     """What a run would do now: its members with their points and rungs, where each goes, and all that lacks for it.
 
-    `targets` and `manifests` are by resource; a detached volume has no target.
+    `targets`, `manifests` and `losses`, which is what would not come back, are by resource; a detached volume has no
+    target and loses nothing.
     """
 
     run: Run
     targets: Mapping[str, Target]
     manifests: Mapping[str, Manifest]
     problems: tuple[str, ...]
+    losses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def foresee(name: str, request: Request, site: RecoverySite, *, now: datetime) -> Forecast:
@@ -50,4 +52,9 @@ def foresee(name: str, request: Request, site: RecoverySite, *, now: datetime) -
         for member in run.members
         if member.is_instance
     }
-    return Forecast(run=run, targets=targets, manifests=manifests, problems=problems)
+    losses = {
+        member.resource: losses_on(member.rungs[0], targets[member.resource], own_type=member.type)
+        for member in run.members
+        if member.is_instance and member.rungs
+    }
+    return Forecast(run=run, targets=targets, manifests=manifests, problems=problems, losses=losses)

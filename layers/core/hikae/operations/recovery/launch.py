@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest
+from hikae.domain.networks import place_interfaces
 from hikae.domain.points import CONSISTENCY_DELAY
-from hikae.domain.recovery import Made, Target, can_have_ip, launch_request, reject
+from hikae.domain.recovery import Made, Target, launch_request, losses_on, reject
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.preflight import target_of
@@ -62,16 +63,16 @@ def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
     now: datetime,
 ) -> tuple[Run, Step | None]:
     image = member.registered or member.image
+    manifest = site.manifest(member)
+    target = target_of(member, manifest, run, site, settings)
     there = next(
         (e for e in made.values() if e.resource == member.resource and e.image == image and e.state not in _ENDED), None
     )
     if there is not None:
-        return run.with_member(replace(member, instance=there.id, launched_at=now)), None
-    manifest = site.manifest(member)
-    target = target_of(member, manifest, run, site, settings)
+        return run.with_member(_launched(member, there.id, manifest, target, (), now)), None
     while member.rung < len(member.rungs):
         try:
-            instance, note = _launch(run, member, manifest, target, site)
+            instance, notes = _launch(run, member, manifest, target, site)
         except NoCapacity as error:
             rung = member.rungs[member.rung]
             refusal = f"{rung.type} in {rung.zone}: {error.code}"
@@ -82,30 +83,49 @@ def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
         except Refused as error:
             return answer_refusal(run, member, error, what="it could not be launched")
         else:
-            notes = (*member.notes, note) if note else member.notes
-            return run.with_member(replace(member, instance=instance, launched_at=now, notes=notes)), None
+            return run.with_member(_launched(member, instance, manifest, target, notes, now)), None
     return run, failed(f"{member.resource}: no capacity for any type in any zone: {'; '.join(member.refusals)}")
 
 
-def _launch(run: Run, member: Member, manifest: Manifest, target: Target, site: RecoverySite) -> tuple[str, str]:
-    """The instance, with its old private address where that is possible, and what there is to say about it."""
+def _launched(  # noqa: PLR0913, PLR0917 - what is known of it now
+    member: Member, instance: str, manifest: Manifest, target: Target, notes: tuple[str, ...], now: datetime
+) -> Member:
+    assert manifest.instance is not None, "only an instance is launched"
+    lost = losses_on(member.rungs[member.rung], target, own_type=manifest.instance.type)
+    return replace(member, instance=instance, launched_at=now, notes=(*member.notes, *notes, *lost))
+
+
+def _launch(
+    run: Run, member: Member, manifest: Manifest, target: Target, site: RecoverySite
+) -> tuple[str, tuple[str, ...]]:
+    """The instance, with its old private addresses where that is possible, and what there is to say about them."""
     rung = member.rungs[member.rung]
-    note = ""
-    if target.private_ip:
-        subnet = site.surroundings.subnets([rung.subnet])[rung.subnet]
-        if can_have_ip(target.private_ip, subnet):
-            request = launch_request(
-                member, manifest, run, target, rung=rung, with_ip=True, installation=site.installation
-            )
-            try:
-                return site.recoverer.launch(request), ""
-            except NoCapacity:
+    subnets = site.surroundings.subnets({rung.subnet, *target.all_subnets})
+    placed = place_interfaces(target.interfaces, subnets[rung.subnet], subnets, with_ip=True)
+    notes = placed.notes
+    for with_ip in (True, False) if placed.asked else (False,):
+        request = launch_request(
+            member,
+            manifest,
+            run,
+            target,
+            rung=rung,
+            with_ip=with_ip,
+            installation=site.installation,
+            subnets=subnets,
+        )
+        try:
+            return site.recoverer.launch(request), notes
+        except NoCapacity:
+            raise
+        except Refused as error:
+            if not (with_ip and error.code.startswith("InvalidIPAddress")):
                 raise
-            except Refused as error:
-                if not error.code.startswith("InvalidIPAddress"):
-                    raise
-                note = f"it has another private address: {target.private_ip} is taken"
-        else:
-            note = f"it has another private address: {target.private_ip} is not in {subnet.cidr}"
-    request = launch_request(member, manifest, run, target, rung=rung, with_ip=False, installation=site.installation)
-    return site.recoverer.launch(request), note
+            notes = (*notes, _taken(placed.asked))
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _taken(addresses: tuple[str, ...]) -> str:
+    if len(addresses) == 1:
+        return f"it has another private address: {addresses[0]} is taken"
+    return f"it has other private addresses: one of {', '.join(addresses)} is taken"

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest, ManifestError
+from hikae.domain.networks import Subnet, count_addresses
 from hikae.domain.recovery import (
-    Subnet,
     Target,
     build_ladder,
     drill_target,
@@ -81,7 +81,7 @@ def target_of(member: Member, manifest: Manifest, run: Run, site: RecoverySite, 
     """Where and as what a member is launched."""
     assert manifest.instance is not None, "only an instance is launched"
     if run.request.mode is Mode.RESTORE:
-        return restore_target(member.resource, manifest.instance, settings)
+        return restore_target(member.resource, manifest, settings)
     plan = site.plan_of(run)
     own_profile = bool(plan and plan.drill and plan.drill.own_profile)
     return drill_target(manifest.instance, site.network, own_profile=own_profile)
@@ -99,10 +99,12 @@ def _check(
     member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite
 ) -> tuple[Member, list[str]]:
     problems = list(target.problems)
-    subnets = site.surroundings.subnets(target.subnets)
-    problems.extend(f"subnet {each} is not there" for each in target.subnets if each not in subnets)
-    usable = [subnets[each] for each in target.subnets if each in subnets and subnets[each].free > 0]
-    problems.extend(f"subnet {each.id} has no free address" for each in subnets.values() if each.free <= 0)
+    subnets = site.surroundings.subnets(target.all_subnets)
+    problems.extend(f"subnet {each} is not there" for each in target.all_subnets if each not in subnets)
+    there = [subnets[each] for each in target.subnets if each in subnets]
+    needed = {each.id: count_addresses(target.interfaces, each.id) for each in there}
+    usable = [each for each in there if each.free >= needed[each.id]]
+    problems.extend(_too_full(each, needed[each.id]) for each in there if each.free < needed[each.id])
     problems.extend(_check_groups(target, subnets, site))
     if target.key_name and target.key_name not in site.surroundings.key_pairs([target.key_name]):
         remedy = "import its public key, or name another under key_pairs"
@@ -131,14 +133,20 @@ def _check(
     return member, problems
 
 
+def _too_full(subnet: Subnet, needed: int) -> str:
+    if subnet.free <= 0:
+        return f"subnet {subnet.id} has no free address"
+    return f"subnet {subnet.id} has {subnet.free} free addresses, {needed} are needed"
+
+
 def _type(manifest: Manifest) -> str:
     assert manifest.instance is not None, "only an instance is launched"
     return manifest.instance.type
 
 
 def _check_groups(target: Target, subnets: Mapping[str, Subnet], site: RecoverySite) -> list[str]:
-    groups = site.surroundings.security_groups(target.security_groups)
-    problems = [f"security group {each} is not there" for each in target.security_groups if each not in groups]
+    groups = site.surroundings.security_groups(target.all_security_groups)
+    problems = [f"security group {each} is not there" for each in target.all_security_groups if each not in groups]
     vpcs = {subnet.vpc for subnet in subnets.values()}
     problems.extend(
         f"security group {group} is of {vpc}, the subnets are of {', '.join(sorted(vpcs))}"
@@ -150,8 +158,16 @@ def _check_groups(target: Target, subnets: Mapping[str, Subnet], site: RecoveryS
 
 def _rehearse(member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite) -> list[str]:
     """Let EC2 check the launch itself. That it has no room is no verdict yet: the ladder has more rungs."""
+    rung = member.rungs[0]
     request = launch_request(
-        member, manifest, run, target, rung=member.rungs[0], with_ip=False, installation=site.installation
+        member,
+        manifest,
+        run,
+        target,
+        rung=rung,
+        with_ip=False,
+        installation=site.installation,
+        subnets=site.surroundings.subnets({rung.subnet, *target.all_subnets}),
     )
     try:
         site.recoverer.check_launch(request)
