@@ -132,6 +132,25 @@ def test_an_instance_that_ec2_does_not_show_yet_is_not_launched_again(one: Insta
     assert leftovers(one) == []
 
 
+def test_an_image_that_ec2_does_not_show_yet_is_waited_for_and_not_registered_again(one: Installation) -> None:
+    """Its name is taken: whoever registered it, and died before it was written down, did so a moment ago."""
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        if event["step"] == "prepare" and not one.twin.world.lag:
+            one.twin.world.lag = timedelta(minutes=4)
+            with faults.answer_lost("RegisterImage"):
+                return one.run_step(event)
+        answer = one.run_step(event)
+        if event["step"] == "prepare" and answer["status"] == "done":
+            one.twin.world.lag = timedelta()
+        return answer
+
+    assert one.recover("drill-1", call=call).play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    assert one.twin.count("RegisterImage", region=RECOVERY, error="InvalidAMIName.Duplicate") > 1
+    assert len([each for each in record_of(one, "drill-1")["torn_down"] if each.startswith("ami-")]) == 1
+    assert leftovers(one) == []
+
+
 def test_a_restore_that_fails_keeps_what_it_launched_and_says_so(one: Installation) -> None:
     one.set_recovery_settings(
         f"version: 1\ndefault_subnets: [{one.restore_vpc['a']}]\n"

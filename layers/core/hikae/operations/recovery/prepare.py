@@ -6,17 +6,19 @@ from datetime import datetime
 from hikae.domain.manifest import ManifestError
 from hikae.domain.model import Kind
 from hikae.domain.naming import recovery_image_name
+from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.recovery import image_registration, reject
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.site import RecoverySite
-from hikae.ports import NotFound, PortError, Refused
+from hikae.ports import Ambiguous, NotFound, PortError, Refused
 
 _POLL = 5
+_TAKEN = "InvalidAMIName.Duplicate"
 _OF_THE_POINT = ("InvalidSnapshot", "IncorrectState", "InvalidAMIID")
 """Codes that speak of what a point consists of: another point may do where this one does not."""
 
 
-def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
+def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     """Register what is not registered yet; an image of the run's own name is taken over."""
     for member in run.members:
         if member.kind is not Kind.SNAPSHOT_SET or member.registered:
@@ -29,6 +31,10 @@ def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
             image = known.id if known else site.recoverer.register_image(_request(member, run, site))
         except (ManifestError, NotFound, Refused) as error:
             return answer_refusal(run, member, error, what="no image could be registered")
+        except Ambiguous as error:
+            if error.code != _TAKEN or now - run.stages["prepare"].began_at >= CONSISTENCY_DELAY:
+                raise
+            return run, again(_POLL, f"EC2 does not show {name} yet, which is registered")
         run = run.with_member(replace(member, registered=image))
         site.save(run)
     return _look(run, site)
