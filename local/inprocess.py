@@ -89,6 +89,7 @@ class Installation:
     recovery: Settings = field(init=False)
     drill_vpc: dict[str, str] = field(init=False)
     restore_vpc: dict[str, str] = field(init=False)
+    recovery_environment: dict[str, str] = field(init=False)
     _clients: dict[tuple[str, frozenset[str]], Clients] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -100,7 +101,8 @@ class Installation:
         self.twin.__enter__()
         self._clients.clear()
         self._make_site(PRIMARY, SiteRole.PRIMARY)
-        self.recovery = self.add_recovery_site(RECOVERY, **self._make_recovery())
+        self.recovery_environment = self._make_recovery()
+        self.recovery = self.add_recovery_site(RECOVERY, **self.recovery_environment)
         self.key_arn = self.recovery.copy_key_arn
         self.primary = Settings.from_env(self.environment(SiteRole.PRIMARY) | self._make_queues(PRIMARY))
         return self

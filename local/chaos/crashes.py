@@ -4,7 +4,7 @@ First a clean run records the calls. Then, for every call, a run of its own meet
 do follows, the hour passes with its prunes, and the end must be the clean run's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from local.chaos.branches import branch, branches
 from local.chaos.delivery import Delivery
 from local.chaos.operations import OPERATIONS, SLOT, Operation, finish
 from local.chaos.stage import Stage
-from local.chaos.verdict import Ending, Faults, digest_now, judge, look
+from local.chaos.verdict import Ending, Faults, digest_before_step, digest_now, judge, judge_stopped, look
 from local.twin import faults
 from local.twin.faults import Asked, Phase
 
@@ -37,11 +37,29 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All trials of one operation."""
+    """All trials of one operation; of a run of recovery there is one for each of its steps."""
 
     operation: str
     calls: tuple[Asked, ...]
     trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One invocation in the run without faults: how many came before it in its run, which step it was, what it asked.
+
+    `before` is the state that it found, by digest, without the clock.
+    """
+
+    number: int
+    at: datetime
+    step: str
+    calls: tuple[Asked, ...]
+    before: str
+
+
+Marks = Mapping[datetime, str]
+"""The state of a clean run, by digest, at the checkpoints at which nothing was under way."""
 
 
 @contextmanager
@@ -65,10 +83,16 @@ STRIKES: dict[str, Trouble] = {
 }
 AFTER_EFFECT = tuple(STRIKES.values())[2:]
 MEANWHILE: dict[str, Trouble] = {"the same again before": delivery.same_again, "prunes before": delivery.prunes}
+STOPS: dict[str, Trouble] = {"stopped after": delivery.stopped}
+OF_RUNS = tuple(STOPS.values())
+"""What can only happen to a run of recovery."""
 
 Troubles = Mapping[str, Mapping[str, Trouble]]
-EVERYTHING: Troubles = {"crash": CRASHES, "EC2": STRIKES, "delivery": MEANWHILE}
-CREATING = frozenset({"CreateSnapshots", "CreateSnapshot", "CreateImage", "CopySnapshot", "CopyImage"})
+EVERYTHING: Troubles = {"crash": {**CRASHES, **STOPS}, "EC2": STRIKES, "delivery": MEANWHILE}
+CREATING = frozenset(
+    {"CreateSnapshots", "CreateSnapshot", "CreateImage", "CopySnapshot", "CopyImage"}
+    | {"RegisterImage", "RunInstances", "CreateVolume", "CreateVpcEndpoint"}
+)
 """The calls that make what EC2 may not show yet."""
 
 
@@ -83,93 +107,182 @@ def try_operations(troubles: Troubles, *, operations: Iterable[Operation] = OPER
         with world.build() as stage:
             world.begin(stage)
             for operation in of_world:
-                yield branch(partial(_try, stage, operation, troubles))
+                yield from branch(partial(_try, stage, operation, troubles))
 
 
-def _try(stage: Stage, operation: Operation, troubles: Troubles) -> Report:
+def _try(stage: Stage, operation: Operation, troubles: Troubles) -> list[Report]:
     operation.prepare(stage)
-    calls, clean, marks = branch(partial(_run_clean, stage, operation))
+    turns, clean, marks = branch(partial(_run_clean, stage, operation))
+    trials: dict[str, list[Trial]] = {}
+    calls: dict[str, list[Asked]] = {}
+    for turn in _distinct(turns):
+        name = f"{operation.name}, {turn.step}" if turn.step else operation.name
+        if operation.run:
+            stage.run_until(turn.at - _JUST_BEFORE)
+            assert stage.steps_begun[operation.run] == turn.number, "the parent is not where the run without faults was"
+        before = len(calls.setdefault(name, []))
+        calls[name].extend(turn.calls)
+        for kind, what, number, ending in _try_turn(
+            stage, operation, turn, troubles, turns=turns, clean=clean, marks=marks
+        ):
+            trials.setdefault(name, []).append(
+                Trial(
+                    operation=name,
+                    call=before + number,
+                    what=f"{what} {turn.calls[number - 1]} (call {before + number})",
+                    kind=kind,
+                    faults=ending,
+                )
+            )
+    reports = [Report(operation=name, calls=tuple(calls[name]), trials=tuple(found)) for name, found in trials.items()]
+    if "delivery" in troubles and operation.deliveries:
+        with_deliveries = replace(
+            reports[0], trials=(*reports[0].trials, *_deliver(stage, operation, clean, reports[0].operation))
+        )
+        reports = [with_deliveries, *reports[1:]]
+    return reports
+
+
+_JUST_BEFORE = timedelta(milliseconds=10)
+
+
+def _distinct(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """The turns without those that repeat the one before: a poll that finds the same state and makes the same calls."""
+    last: Turn | None = None
+    for turn in turns:
+        if last is None or (turn.step, turn.calls, turn.before) != (last.step, last.calls, last.before):
+            yield turn
+        last = turn
+
+
+def _try_turn(
+    stage: Stage,
+    operation: Operation,
+    turn: Turn,
+    troubles: Troubles,
+    *,
+    turns: Collection[Turn],
+    clean: Ending,
+    marks: Marks,
+) -> list[tuple[str, str, int, Faults]]:
+    """Every trouble at every call of one invocation: its kind, its name, the call and what was wrong in the end."""
     places = [
         (number, kind, name, trouble)
-        for number in range(1, len(calls) + 1)
+        for number in range(1, len(turn.calls) + 1)
         for kind, named in troubles.items()
         for name, trouble in named.items()
-        if trouble is not _killed_while_lagging or calls[number - 1].action in CREATING
+        if trouble is not _killed_while_lagging or turn.calls[number - 1].action in CREATING
         if trouble is not delivery.same_again or not operation.is_single
+        if trouble not in OF_RUNS or operation.run
         # What only reads has no effect: there is nothing to be had before an answer that is lost.
-        if trouble not in AFTER_EFFECT or not calls[number - 1].is_reading or trouble is AFTER_EFFECT[-1]
+        if trouble not in AFTER_EFFECT or not turn.calls[number - 1].is_reading or trouble is AFTER_EFFECT[-1]
     ]
     endings = branches(
-        partial(_run, stage, operation, number, trouble, clean=clean, marks=marks) for number, _, _, trouble in places
+        partial(_run, stage, operation, turn, number, trouble, turns=turns, clean=clean, marks=marks)
+        for number, _, _, trouble in places
     )
-    trials = [
-        Trial(
-            operation=operation.name,
-            call=number,
-            what=f"{name} {calls[number - 1]} (call {number})",
-            kind=kind,
-            faults=judge(ending, clean),
-        )
-        for (number, kind, name, _), ending in zip(places, endings, strict=True)
+    return [
+        (kind, name, number, judge_stopped(ending, clean) if trouble is delivery.stopped else judge(ending, clean))
+        for (number, kind, name, trouble), ending in zip(places, endings, strict=True)
     ]
-    if "delivery" in troubles:
-        trials.extend(_deliver(stage, operation, clean))
-    return Report(operation=operation.name, calls=calls, trials=tuple(trials))
 
 
-def _deliver(stage: Stage, operation: Operation, clean: Ending) -> Iterable[Trial]:
+def _deliver(stage: Stage, operation: Operation, clean: Ending, name: str) -> Iterable[Trial]:
     """The operation with what starts it arriving in every way."""
-    endings = branches(partial(_run_delivered, stage, way) for way in operation.deliveries.values())
-    for name, ending in zip(operation.deliveries, endings, strict=True):
-        yield Trial(operation=operation.name, call=0, what=name, kind="delivery", faults=judge(ending, clean))
+    endings = branches(partial(_run_delivered, stage, operation, way) for way in operation.deliveries.values())
+    for what, ending in zip(operation.deliveries, endings, strict=True):
+        yield Trial(operation=name, call=0, what=what, kind="delivery", faults=judge(ending, clean))
 
 
-def _run_delivered(stage: Stage, way: Delivery) -> Ending:
+def _run_delivered(stage: Stage, operation: Operation, way: Delivery) -> Ending:
     way(stage)
-    return finish(stage)
+    return finish(stage, until=operation.until)
 
 
 _CHECKPOINTS = tuple(
     SLOT + timedelta(minutes=minutes) for minutes in (1, 6, 9, 12, 15, 19, 22, 25, 30, 34, 41, 43.8, 47)
 )
-
-Marks = Mapping[datetime, str]
-"""The state of a clean run, by digest, at the checkpoints at which nothing was under way."""
+_AFTER_A_RUN = tuple(timedelta(minutes=minutes) for minutes in (0.2, 0.5, 1, 2, 3, 4, 6, 8, 11, 15, 20, 25, 30))
 
 
-def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Asked, ...], Ending, Marks]:
-    calls: list[Asked] = []
+def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], Ending, Marks]:
+    turns: list[Turn] = []
 
     @contextmanager
     def record() -> Iterator[None]:
+        assert stage.current is not None
+        _, event, _ = stage.current
+        step = str(event.get("step", "")) if operation.run else ""
+        number, at = stage.steps_begun[operation.run] - 1, stage.now
+        before = digest_before_step(stage, operation.run) if operation.run else ""
         with faults.recorded() as asked:
             yield
-        calls.extend(asked)
+        turns.append(Turn(number=number, at=at, step=step, calls=tuple(asked), before=before))
 
-    stage.plot(operation.is_meant, record)
+    if operation.run:
+        stage.watch(operation.is_meant, record)
+        while operation.run not in stage.runs.ended:
+            stage.run_until(stage.now + timedelta(seconds=1))
+            assert stage.now < operation.until, f"{operation.name} does not end"
+        moments = tuple(stage.now + duration for duration in _AFTER_A_RUN)
+    else:
+        stage.plot(operation.is_meant, record)
+        moments = tuple(moment for moment in _CHECKPOINTS if moment > stage.now)
     marks = {}
-    for moment in _checkpoints(stage):
+    for moment in moments:
         stage.run_until(moment)
         if stage.is_quiet:
             marks[moment] = digest_now(stage)
-    ending = finish(stage)
-    assert calls, f"{operation.name} did not run"
-    return tuple(calls), ending, marks
+    ending = finish(stage, until=operation.until)
+    assert turns, f"{operation.name} did not run"
+    assert all(turn.calls for turn in turns), f"{operation.name} has made no call"
+    return tuple(turns), ending, marks
 
 
-def _run(stage: Stage, operation: Operation, number: int, trouble: Trouble, *, clean: Ending, marks: Marks) -> Ending:
+def _run(
+    stage: Stage,
+    operation: Operation,
+    turn: Turn,
+    number: int,
+    trouble: Trouble,
+    *,
+    turns: Collection[Turn],
+    clean: Ending,
+    marks: Marks,
+) -> Ending:
     """One run with one fault.
 
     Where it comes to the very state that the clean run had at the same time, and nothing is under way in either, what
-    follows is what followed there: the same schedules find the same things. That is where it is over.
+    follows is what followed there: the same schedules find the same things. That is where it is over. So it is where a
+    step of a run begins as it did in the clean run.
     """
-    stage.plot(operation.is_meant, lambda: trouble(stage, number))
-    for moment in _checkpoints(stage):
-        stage.run_until(moment)
-        if moment in marks and stage.is_quiet and digest_now(stage) == marks[moment]:
-            return replace(look(stage), state=clean.state)
-    return finish(stage)
+    wanted = stage.is_turn(operation.run, turn.number) if operation.run else operation.is_meant
+    stage.plot(wanted, lambda: trouble(stage, number))
+    if operation.run:
+        stage.watch(operation.is_meant, partial(_arrive, stage, operation.run, turns))
+    try:
+        for moment in sorted(marks):
+            if moment <= stage.now:
+                continue
+            stage.run_until(moment)
+            if stage.is_quiet and digest_now(stage) == marks[moment]:
+                return replace(look(stage), state=clean.state)
+    except _Arrived:
+        return replace(look(stage), state=clean.state)
+    return finish(stage, until=operation.until)
 
 
-def _checkpoints(stage: Stage) -> list[datetime]:
-    return [moment for moment in _CHECKPOINTS if moment > stage.now]
+class _Arrived(BaseException):
+    """The run is where one without faults has been."""
+
+
+@contextmanager
+def _arrive(stage: Stage, run: str, turns: Collection[Turn]) -> Iterator[None]:
+    """A step that begins in the state in which it began without faults does what it did there, and so do the others."""
+    assert stage.current is not None
+    step = stage.current[1]["step"]
+    if not stage.is_plotted and not stage.twin.world.lag:
+        before = digest_before_step(stage, run)
+        if any((turn.step, turn.before) == (step, before) for turn in turns):
+            raise _Arrived
+    yield

@@ -16,7 +16,7 @@ from local.chaos.stage import Courier, Records, Stage, Timer
 from local.inprocess import PRIMARY, RECOVERY
 from local.twin import faults
 from local.twin.events import Relay
-from local.twin.faults import Phase
+from local.twin.faults import Killed, Phase
 
 Delivery = Callable[[Stage], None]
 """Sets a stage up so that things arrive in some way from now on."""
@@ -150,18 +150,18 @@ def _never(_stage: Stage, _act: Callable[[], None]) -> None:
     """It does not come; the next one has to do."""
 
 
-def schedule_deliveries(schedule: str) -> dict[str, Delivery]:
-    """The ways in which the next time of a schedule may come about."""
+def schedule_deliveries(schedule: str, *, never: bool = False) -> dict[str, Delivery]:
+    """The ways in which the next time of a schedule may come about; or `never`, where the one after it has time."""
     return {
         f"the {schedule} comes twice at once": _with_timer(schedule, _twice),
         f"the {schedule} comes again after a minute": _with_timer(schedule, _again_in_a_minute),
         f"the {schedule} comes two minutes late": _with_timer(schedule, _two_minutes_late),
+        **({f"the {schedule} never comes": _with_timer(schedule, _never)} if never else {}),
     }
 
 
 TICKS: dict[str, Delivery] = {
-    **schedule_deliveries("tick"),
-    "the tick never comes": _with_timer("tick", _never),
+    **schedule_deliveries("tick", never=True),
     "the messages that the tick sends are lost": MESSAGES["the first batch of every queue lost"],
 }
 
@@ -184,6 +184,20 @@ def prunes(stage: Stage, number: int) -> Iterator[None]:
             _aside(stage, "PruneRecoveryPoints", {}, region)
 
     with faults.interrupted(number, Phase.BEFORE, act):
+        yield
+
+
+@contextmanager
+def stopped(stage: Stage, number: int) -> Iterator[None]:
+    """After the call of this number the function is killed, and somebody stops the execution that it is a step of."""
+    assert stage.current is not None
+    _, event, _ = stage.current
+
+    def stop() -> None:
+        stage.runs.stop(event["run"])
+        raise Killed("its execution was stopped")
+
+    with faults.interrupted(number, Phase.AFTER, stop):
         yield
 
 

@@ -1,9 +1,14 @@
 """The operations under test, each brought to the moment before it runs; and one whole run around it."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from hikae.domain.model import Region
 from local.chaos.delivery import EVENTS, MESSAGES, TICKS, Delivery, schedule_deliveries
@@ -43,10 +48,11 @@ class World:
     name: str
     plans: Mapping[str, str]
     populate: Callable[[Stage], None]
+    recovers: bool = False
 
     def build(self, *, seed: int = 0, snapshot_copy_limit: int = 20) -> Stage:
         """A stage to enter, on which `begin` is to be called."""
-        return Stage(self.plans, seed=seed, snapshot_copy_limit=snapshot_copy_limit, tick=TICK)
+        return Stage(self.plans, seed=seed, snapshot_copy_limit=snapshot_copy_limit, tick=TICK, recovers=self.recovers)
 
     def begin(self, stage: Stage) -> None:
         """Launch the fleet, and let the slots before SLOT pass."""
@@ -80,6 +86,79 @@ def _populate_wide(stage: Stage) -> None:
     stage.installation.launch(6)
 
 
+_DRILL = """\
+drill:
+  schedule: "11 12 * * *"
+  group_by: tag:Service
+  order: tag:BootOrder
+  probes:
+    - status-checks
+    - tcp: 443
+    - http: 8080/health
+      body: ok
+    - ssm: systemctl is-active app
+    - console: ready
+"""
+_KEY = "shop"
+
+
+def _populate_recovery(stage: Stage, backup: str, *, detached: bool) -> None:
+    """A group to recover, all that a restore of it needs here, and a bystander that no run may touch."""
+    twin, installation = stage.twin, stage.installation
+    public_key = _public_key()
+    for region in (PRIMARY, RECOVERY):
+        twin.client("ec2", region).import_key_pair(KeyName=_KEY, PublicKeyMaterial=public_key)
+    tags = {"Backup": backup, "Service": "shop", "BootOrder": "1"}
+    [instance] = installation.launch(tags=tags, KeyName=_KEY)
+    if detached:
+        installation.detached_volume(tags=tags)
+    ec2 = twin.client("ec2", PRIMARY)
+    ec2.modify_instance_attribute(InstanceId=instance, SourceDestCheck={"Value": False})
+    for reservation in ec2.describe_instances(InstanceIds=[instance])["Reservations"]:
+        for device in reservation["Instances"][0]["BlockDeviceMappings"]:
+            twin.write(device["Ebs"]["VolumeId"], f"{instance} {device['DeviceName']}".encode())
+    _prepare_restore(stage, instance)
+    twin.world.events.subscribe(partial(_print_when_running, stage))
+    here = twin.client("ec2", RECOVERY)
+    [base, *_] = [each for each in here.describe_images(Owners=["amazon"])["Images"] if each["RootDeviceType"] == "ebs"]
+    here.run_instances(
+        ImageId=base["ImageId"], InstanceType="t3.micro", MinCount=1, MaxCount=1, SubnetId=installation.drill_vpc["b"]
+    )
+
+
+def _prepare_restore(stage: Stage, instance: str) -> None:
+    installation, elb = stage.installation, stage.twin.client("elbv2", RECOVERY)
+    vpc = installation.restore_vpc
+    address = stage.twin.client("ec2", RECOVERY).allocate_address(Domain="vpc")["AllocationId"]
+    target_group = elb.create_target_group(
+        Name="shop", Protocol="TCP", Port=443, VpcId=vpc["vpc"], TargetType="instance"
+    )
+    installation.set_recovery_settings(
+        f"""\
+version: 1
+default_subnets: [{vpc["a"]}, {vpc["b"]}]
+default_security_groups: [{vpc["group"]}]
+instances:
+  {instance}:
+    elastic_ip: {address}
+    target_groups: ["{target_group["TargetGroups"][0]["TargetGroupArn"]}"]
+"""
+    )
+
+
+def _print_when_running(stage: Stage, envelope: Mapping[str, Any]) -> None:
+    """What runs has written to its console that it is ready."""
+    is_change = envelope["detail-type"] == "EC2 Instance State-change Notification"
+    if is_change and envelope["region"] == RECOVERY and envelope["detail"]["state"] == "running":
+        stage.twin.print_to_console(envelope["detail"]["instance-id"], "booting\nready\n", region=RECOVERY)
+
+
+@cache
+def _public_key() -> bytes:
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+
+
 def _rarely(plan: str) -> str:
     """The plan with a slot every three hours, each of which may be made up for nearly as long."""
     return plan.replace("0 * * * *", "0 */3 * * *").replace("start_window: 1h", "start_window: 170m")
@@ -98,6 +177,18 @@ THROUGHPUT = World(
     plans={"production": _rarely(SNAPSHOT_PLAN)},
     populate=_populate_throughput,
 )
+RECOVERY_FROM_SETS = World(
+    name="recovery from snapshots",
+    plans={"production": SNAPSHOT_PLAN + _DRILL},
+    populate=partial(_populate_recovery, backup="production", detached=True),
+    recovers=True,
+)
+RECOVERY_FROM_IMAGES = World(
+    name="recovery from images",
+    plans={"web-images": IMAGE_PLAN + _DRILL},
+    populate=partial(_populate_recovery, backup="image", detached=False),
+    recovers=True,
+)
 WIDE = World(name="six instances", plans={"production": SNAPSHOT_PLAN}, populate=_populate_wide)
 
 
@@ -106,7 +197,8 @@ class Operation:
     """One operation: in which world, which invocation it is, and how the stage comes to the moment before it.
 
     `deliveries` are the ways in which what starts it may arrive. One that `is_single` never runs twice at a time: its
-    queue has one message group, and a message stays invisible for longer than the function may run.
+    queue has one message group, and a message stays invisible for longer than the function may run. A `run` is one of
+    recovery, by its name: all of its invocations are the operation, step by step. The end is looked at `until` then.
     """
 
     name: str
@@ -115,6 +207,8 @@ class Operation:
     prepare: Callable[[Stage], None]
     deliveries: Mapping[str, Delivery]
     is_single: bool = False
+    run: str = ""
+    until: datetime = END
 
 
 def _function(function: str, *, region: Region | None = None, kind: str = "") -> Wanted:
@@ -144,6 +238,60 @@ def _all_copies_at_once(stage: Stage) -> None:
 
 def _before_prune(stage: Stage) -> None:
     stage.run_until(SLOT + timedelta(minutes=41))
+
+
+RUN_AT = SLOT + timedelta(minutes=11, seconds=40)
+
+
+def _before_runs(stage: Stage) -> None:
+    """All copies are there, nothing is due for deletion, and the next thing to happen is that drills are looked for."""
+    stage.run_until(RUN_AT - timedelta(seconds=20))
+    for region in (PRIMARY, RECOVERY):
+        stage.prune(region)
+    stage.run_until(RUN_AT - EDGE)
+
+
+def _start_restore(stage: Stage) -> None:
+    """Somebody restores the group, and no drill is looked for meanwhile."""
+    [plan] = stage.plans
+    _before_runs(stage)
+    schedule_deliveries("drill start", never=True)["the drill start never comes"](stage)
+    request = {"mode": "restore", "plan": plan, "group": "shop", "started_by": "somebody"}
+    stage.at(RUN_AT + EDGE, partial(stage.runs.start, "restore-1", request))
+
+
+def _is_step_of(run: str) -> Wanted:
+    return lambda name, _region, event: name == "Recover" and event.get("run") == run
+
+
+def _is_scheduled(step: str) -> Wanted:
+    return lambda name, _region, event: name == "Recover" and event.get("step") == step
+
+
+def _drill_of(world: World) -> str:
+    """The name that the schedule gives to the drill of a world's group."""
+    [plan] = world.plans
+    return f"drill-{plan}-20261122t1211-{hashlib.sha256(b'shop').hexdigest()[:8]}"
+
+
+_RECOVERY = (
+    *(
+        Operation(
+            name=f"{what}, {world.name.removeprefix('recovery ')}",
+            world=world,
+            is_meant=_is_step_of(run),
+            prepare=prepare,
+            deliveries=deliveries,
+            is_single=True,
+            run=run,
+        )
+        for world in (RECOVERY_FROM_SETS, RECOVERY_FROM_IMAGES)
+        for what, run, prepare, deliveries in (
+            ("drill", _drill_of(world), _before_runs, schedule_deliveries("drill start", never=True)),
+            ("restore", "restore-1", _start_restore, {}),
+        )
+    ),
+)
 
 
 OPERATIONS = (
@@ -200,6 +348,7 @@ OPERATIONS = (
         for world in (SNAPSHOTS, IMAGES)
         for site, region in (("primary", PRIMARY), ("recovery", RECOVERY))
     ),
+    *_RECOVERY,
 )
 
 

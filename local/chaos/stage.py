@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from moto.sqs.models import sqs_backends
 
 from hikae.domain.model import Region, SiteRole
 from hikae.runtime import entry, reporting, wiring
+from local.chaos.network import DrillNetwork
+from local.chaos.runs import Runs
 from local.chaos.template import ROOT, Deployment, Function, read_deployment
 from local.inprocess import ACCOUNT, PRIMARY, RECOVERY, Installation
 from local.twin import faults
@@ -129,6 +132,7 @@ class Stage:
         seed: int = 0,
         snapshot_copy_limit: int = 20,
         tick: timedelta | None = None,
+        recovers: bool = False,
     ) -> None:
         self._tick_interval = tick or read_deployment().intervals["Tick"]
         self.installation = Installation(now=START, snapshot_copy_limit=snapshot_copy_limit)
@@ -141,8 +145,14 @@ class Stage:
         self.timer: Timer = fire
         self.current: tuple[str, Mapping[str, Any], Region] | None = None
         self.plans = plans
+        self.runs = Runs(self)
+        self.made_by_runs: set[str] = set()
+        self.foreign_removals: list[str] = []
+        self.steps_begun: Counter[str] = Counter()
+        self._recovers = recovers
         self._seed = seed
         self._plots: list[tuple[Wanted, Fault]] = []
+        self._watches: list[tuple[Wanted, Fault]] = []
         self._due: list[tuple[datetime, int, _Due]] = []
         self._numbers = itertools.count()
         self._deadlines: list[datetime] = []
@@ -162,9 +172,11 @@ class Stage:
         self._stack.enter_context(patch("time.sleep", self.sleep))
         self._stack.enter_context(patch("time.monotonic", self._seconds))
         self._stack.enter_context(self.installation)
+        self._stack.enter_context(faults.intercepted(self._answer_invocations))
         self._stack.enter_context(_latency(lambda: self.wait(LATENCY)))
+        self.network = DrillNetwork(backend=self.twin.backend, region=RECOVERY, now=lambda: self.now, wait=self.wait)
         self._make_queues()
-        self.twin.world.events.subscribe(self._hear)
+        self.twin.world.events.subscribe(self.hear)
         handler = _Listener(self._lines)
         logging.getLogger().addHandler(handler)
         self._stack.callback(logging.getLogger().removeHandler, handler)
@@ -232,15 +244,25 @@ class Stage:
         heapq.heappush(self._due, (moment, next(self._numbers), _Due(act=act, is_schedule=is_schedule)))
 
     @property
+    def is_plotted(self) -> bool:
+        """Whether a fault is still to come."""
+        return bool(self._plots)
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing is under way and no fault is still to come: only the schedules will start anything."""
         return (
             not self._plots
             and not self.twin.world.lag
-            and self.twin.clock.next_due_at is None
+            and not self._is_anything_due_soon()
             and all(due.is_schedule for _, _, due in self._due)
             and not any(self.waiting().values())
         )
+
+    def _is_anything_due_soon(self) -> bool:
+        """What EC2 has under way takes minutes; only that it forgets what was terminated is an hour away."""
+        due_at = self.twin.clock.next_due_at
+        return due_at is not None and due_at - self.now < timedelta(minutes=20)
 
     # --- the functions ------------------------------------------------------------------------------------------------
 
@@ -248,18 +270,35 @@ class Stage:
         """The next invocation that is `wanted` meets `fault`."""
         self._plots.append((wanted, fault))
 
+    def is_turn(self, run: str, number: int) -> Wanted:
+        """Which invocation is the one of a run that has `number` others before it."""
+
+        def is_meant(_name: str, _region: Region, event: Mapping[str, Any]) -> bool:
+            return event.get("run") == run and self.steps_begun[run] == number
+
+        return is_meant
+
+    def watch(self, wanted: Wanted, fault: Fault) -> None:
+        """Every invocation that is `wanted` and meets no other fault meets this one, which is to change nothing."""
+        self._watches.append((wanted, fault))
+
     def invoke(self, name: str, event: Mapping[str, Any], *, region: Region) -> Invocation:
         """Run a function once, as a fresh or a warm execution environment would."""
         function = self.deployment.functions[name]
         fault = self._take_plot(name, region, event)
+        self.steps_begun[event.get("run", "")] += 1
         began_at, lines_before = self.now, len(self._lines)
         before = self._made() if name == "PruneRecoveryPoints" else {}
+        standing = self._standing() if name == "Recover" else {}
         answer, error = None, ""
         printed = io.StringIO()
         outer, self.current = self.current, (name, event, region)
         with ExitStack() as stack:
             stack.enter_context(patch.dict(os.environ, self._environment(function, region)))
             stack.enter_context(redirect_stdout(printed))
+            for wanted, watch in self._watches:
+                if fault is None and wanted(name, region, event):
+                    stack.enter_context(watch())
             if fault is not None:
                 stack.enter_context(fault())
             wiring.load_settings.cache_clear()
@@ -278,6 +317,9 @@ class Stage:
                 self.current = outer
         if name == "PruneRecoveryPoints":
             self._note_removals(before)
+        if name == "Recover":
+            self._note_recovery(standing)
+            self.runs.notice()
         invocation = Invocation(
             function=name,
             region=region,
@@ -319,14 +361,20 @@ class Stage:
         self.send("WakeQueue", json.dumps(event))
 
     def wake(self, envelope: Envelope) -> None:
-        """EventBridge has an event of EC2's: what the rules of both sites forward goes to the wake queue."""
+        """EventBridge has an event: what the rules of both sites forward goes to the wake queue, or is a sweep."""
         patterns = self.deployment.patterns
+        if envelope["source"] == "aws.states":
+            if envelope["detail"]["status"] in patterns["RunEndedRule"]["detail"]["status"]:
+                sweep = partial(self.invoke_asynchronously, "Recover", {"step": "sweep"}, region=RECOVERY)
+                self.at(self.now + timedelta(seconds=1), sweep)
+            return
         own = "PointReadyRule" if envelope["region"] == PRIMARY else "CopyReadyRule"
         forwarded = [own, "PrimaryReadyRule"] if own == "PointReadyRule" else [own]
         if all(EventPattern.load(json.dumps(patterns[name])).matches_event(envelope) for name in forwarded):  # type: ignore[arg-type] # moto types its own events
             self.send("WakeQueue", json.dumps(envelope))
 
-    def _hear(self, envelope: Envelope) -> None:
+    def hear(self, envelope: Envelope) -> None:
+        """Something has happened that EventBridge has an event of."""
         self.relay(envelope)  # whichever is in force by then
 
     def deliver(self) -> None:
@@ -414,6 +462,28 @@ class Stage:
                     made[region, image.id] = (name_image(backend, image, leave_out=VOLATILE_TAGS), image.state)
         return made
 
+    def _standing(self) -> dict[str, str]:
+        """Everything of the account's that a run could remove, by id, in words."""
+        standing = {}
+        for region in (PRIMARY, RECOVERY):
+            backend = self.twin.backend(region)
+            for reservation in backend.reservations.values():
+                for instance in reservation.instances:
+                    if instance.state not in {"shutting-down", "terminated"}:
+                        standing[instance.id] = f"{region} instance {instance.id}"
+            for kind, found in (("volume", backend.volumes), ("endpoint", backend.vpc_end_points)):
+                standing.update({each: f"{region} {kind} {each}" for each in found})
+            for kind, owned in (("snapshot", backend.snapshots), ("image", backend.amis)):
+                standing.update({each.id: f"{region} {kind} {each.id}" for each in owned.values()})
+        return standing
+
+    def _note_recovery(self, before: Mapping[str, str]) -> None:
+        """What was made is a run's own, to be removed again; anything else is not."""
+        after = self._standing()
+        self.made_by_runs.update(after.keys() - before.keys())
+        for gone in before.keys() - after.keys() - self.made_by_runs:
+            self.foreign_removals.append(before[gone])
+
     def _note_removals(self, before: Mapping[tuple[Region, str], tuple[str, str]]) -> None:
         after = self._made()
         for (region, resource_id), (identity, state) in before.items():
@@ -443,6 +513,17 @@ class Stage:
         """The schedules run by their rates from the moment of deployment; each began a little after the other."""
         intervals = self.deployment.intervals
         whole = START.replace(minute=0)
+        if self._recovers:
+            for name, minute, interval, step in (
+                ("recovery sweep", 3, intervals["RecoverySweep"], "sweep"),
+                ("drill start", 11, intervals["Drill"], "start-drills"),
+                ("readiness check", 36, timedelta(days=1), "check-readiness"),
+            ):
+                act = partial(self.invoke_asynchronously, "Recover", {"step": step}, region=RECOVERY)
+                first = whole + timedelta(minutes=minute, seconds=40)
+                self._every(name, interval, first, act)
+            report = partial(self.invoke_asynchronously, "ReportObjectives", {}, region=RECOVERY)
+            self._every("report", intervals["Report"], whole + timedelta(minutes=38), report)
         self._every("tick", self._tick_interval, whole + timedelta(seconds=20), self.tick)
         self._every("sweep", intervals["Sweep"], whole + timedelta(minutes=7), self.sweep)
         for region, minute in ((PRIMARY, 42), (RECOVERY, 44)):
@@ -459,13 +540,29 @@ class Stage:
         self.at(first, lambda: run(first), is_schedule=True)
 
     def _environment(self, function: Function, region: Region) -> dict[str, str]:
-        return self.installation.environment(_SITES[region]) | {
-            "HIKAE_SNAPSHOT_QUEUE_URL": self._urls["SnapshotJobsQueue"],
-            "HIKAE_IMAGE_QUEUE_URL": self._urls["ImageJobsQueue"],
-            "POWERTOOLS_SERVICE_NAME": function.service,
-            "POWERTOOLS_METRICS_NAMESPACE": "hikae",
-            "POWERTOOLS_LOG_DEDUPLICATION_DISABLED": "true",  # or the stage's own ears would be taken for Lambda's
-        }
+        own = self.installation.recovery_environment if function.name == "Recover" else {}
+        return (
+            self.installation.environment(_SITES[region])
+            | own
+            | {
+                "HIKAE_SNAPSHOT_QUEUE_URL": self._urls["SnapshotJobsQueue"],
+                "HIKAE_IMAGE_QUEUE_URL": self._urls["ImageJobsQueue"],
+                "POWERTOOLS_SERVICE_NAME": function.service,
+                "POWERTOOLS_METRICS_NAMESPACE": "hikae",
+                "POWERTOOLS_LOG_DEDUPLICATION_DISABLED": "true",  # or the stage's own ears would be taken for Lambda's
+            }
+        )
+
+    def _answer_invocations(self, request: Any, go_on: Callable[[Any], Any]) -> Any:
+        """Lambda, asked to invoke the probing function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html."""
+        if not request.url.endswith("/invocations"):
+            return go_on(request)
+        event = json.loads(request.body)
+        with self.network.joined():
+            invocation = self.invoke("ProbeNetwork", event, region=RECOVERY)
+        if invocation.error:
+            return 200, {"x-amz-function-error": "Unhandled"}, json.dumps({"errorMessage": invocation.error})
+        return 200, {}, json.dumps(invocation.answer)
 
     def _take_plot(self, name: str, region: Region, event: Mapping[str, Any]) -> Fault | None:
         for plot in self._plots:

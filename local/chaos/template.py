@@ -74,7 +74,8 @@ def read_deployment() -> Deployment:
         },
         patterns={name: properties["EventPattern"] for name, properties in of_type["AWS::Events::Rule"].items()},
         intervals={
-            name: _interval(template["Parameters"][f"{name}Schedule"]["Default"]) for name in ("Tick", "Sweep", "Prune")
+            name: _interval(template["Parameters"][f"{name}Schedule"]["Default"])
+            for name in ("Tick", "Sweep", "Prune", "Report", "RecoverySweep", "Drill")
         },
     )
 

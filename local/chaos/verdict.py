@@ -11,6 +11,9 @@ from moto.s3.models import FakeDeleteMarker, s3_backends
 
 from hikae.domain import naming
 from hikae.domain.model import Region
+from hikae.domain.naming import RECOVERED_FROM
+from hikae.operations.recovery.sweep import STOPPED
+from local.chaos import machines, records
 from local.chaos.stage import TIMED_OUT, VOLATILE_TAGS, Invocation, Removal, Stage
 from local.inprocess import ACCOUNT, PRIMARY, RECOVERY
 from local.twin.inspection import compare_state, digest_of
@@ -29,6 +32,8 @@ class Ending:
     state: Mapping[str, tuple[str, ...]]
     removals: tuple[Removal, ...]
     mixed: tuple[str, ...]
+    made_twice: tuple[str, ...] = ()
+    foreign_removals: tuple[str, ...] = ()
     refused_for_limit: int
     highest_in_flight: int
     limit: int
@@ -71,6 +76,10 @@ class Ending:
                 return True
         return False
 
+    def alarms_of(self, metric: str) -> float:
+        """How much of a metric was emitted."""
+        return sum(invocation.metrics.get(metric, 0) for invocation in self.invocations)
+
 
 _ALARMED = ("FailedResources", "MissedSlots", "UnreadablePlans", "UnprotectableResources", "JobsReturned")
 
@@ -103,8 +112,17 @@ def digest_now(stage: Stage) -> str:
     return digest_of({name: list(each) for name, each in _state(stage).items()})
 
 
+def digest_before_step(stage: Stage, run: str) -> str:
+    """All that a step of a run could go by, apart from the time: equal where what follows is the same."""
+    bucket = s3_backends[ACCOUNT]["aws"].buckets[stage.installation.recovery.bucket]
+    document = bucket.keys.get(naming.run_key(run))
+    written = "" if document is None else records.rename(document.value.decode())
+    commands = sorted(each.comment for each in stage.twin.shells(RECOVERY).sent)
+    return digest_of({**{name: list(each) for name, each in _state(stage).items()}, run: [written, *commands]})
+
+
 def _state(stage: Stage) -> dict[str, tuple[str, ...]]:
-    return {**_ec2(stage), **_documents(stage), **_slots(stage)}
+    return {**_ec2(stage), **machines.describe(stage), **_documents(stage), **_slots(stage)}
 
 
 def look(stage: Stage) -> Ending:
@@ -115,6 +133,8 @@ def look(stage: Stage) -> Ending:
         state=_state(stage),
         removals=tuple(stage.removals),
         mixed=tuple(_mixed(stage)),
+        made_twice=tuple(machines.made_twice(stage)),
+        foreign_removals=tuple(stage.foreign_removals),
         refused_for_limit=sum(calls.count(name, region=RECOVERY, error="ResourceLimitExceeded") for name in _LIMITED),
         highest_in_flight=calls.high_water["pending copies", RECOVERY],
         limit=stage.installation.snapshot_copy_limit,
@@ -146,14 +166,56 @@ def judge(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -> Faul
     ]
     return Faults(
         missed=tuple(missing),
-        duplicates=tuple(duplicates),
+        duplicates=(*duplicates, *ending.made_twice),
         mixed=ending.mixed,
         orphans=tuple(orphans),
-        wrong_deletions=tuple(_wrong_deletions(ending, clean)),
+        wrong_deletions=(*_wrong_deletions(ending, clean), *ending.foreign_removals),
         over_limit=tuple(over),
         unfinished=tuple(unfinished),
         unnamed=tuple(unnamed),
     )
+
+
+def judge_stopped(ending: Ending, clean: Ending) -> Faults:
+    """What is wrong with the end of a run whose execution was stopped, where `clean` is that of one that was not.
+
+    Nothing of a drill may be left. What a restore has made stays, and its evidence names it. Either way there is one
+    record, which says that it was stopped or that it had proven all before.
+    """
+    found = judge(_without_run(ending), _without_run(clean))
+    records = [each for each in ending.state[f"{RECOVERY} documents"] if each.startswith("evidence/")]
+    problems = [] if len(records) == 1 else [f"{len(records)} records of one run"]
+    problems.extend(each for each in ending.state[f"{RECOVERY} documents"] if "run.json: under way" in each)
+    unnamed = []
+    for record in records:
+        said = json.loads(record.partition(": ")[2])
+        if said["failure"] not in {None, STOPPED} or (said["failure"] is None) != (said["outcome"] == "succeeded"):
+            problems.append(f"the record says {said['outcome']}: {said['failure']}")
+        if said["outcome"] != "succeeded" and not ending.alarms_of("FailedRuns"):
+            unnamed.append(f"no alarm on {said['run']}")
+        there = Counter(kind for kind in ("instances", "volumes") for _ in _own(ending, kind))
+        remains = {"instances": said["remains"].get("i", 0), "volumes": said["remains"].get("vol", 0)}
+        if dict(there) != {kind: number for kind, number in remains.items() if number}:
+            problems.append(f"there are {dict(there)}, and the record names {remains}")
+    return replace(
+        found, missed=(*found.missed, *problems), unnamed=(*found.unnamed, *unnamed), duplicates=ending.made_twice
+    )
+
+
+def _own(ending: Ending, kind: str) -> list[str]:
+    return [each for each in ending.state[f"{RECOVERY} {kind}"] if RECOVERED_FROM in each]
+
+
+def _without_run(ending: Ending) -> Ending:
+    """Without what a restore leaves to a person, and without what tells of the run."""
+    state = {
+        kind: tuple(each for each in listed if RECOVERED_FROM not in each and not each.startswith(_TELLING))
+        for kind, listed in ending.state.items()
+    }
+    return replace(ending, state=state, made_twice=())
+
+
+_TELLING = ("evidence/", "recovery/restore", "recovery/drill")
 
 
 def _wrong_deletions(ending: Ending, clean: Ending) -> Iterable[str]:
@@ -186,7 +248,8 @@ def _documents(stage: Stage) -> dict[str, tuple[str, ...]]:
                 continue
             # A manifest's key ends in the attempt; what it says is the same for each.
             name = key.rpartition("/")[0] if key.startswith("manifests/") else key
-            documents.append(f"{name}: {_timeless(found.value.decode())}")
+            reduced = records.reduce(key, found.value.decode())
+            documents.append(f"{name}: {_timeless(found.value.decode())}" if reduced is None else reduced)
         state[f"{region} documents"] = tuple(sorted(documents))
     return state
 
