@@ -18,7 +18,7 @@ from hikae.domain.jobs import read_job
 from hikae.domain.model import AccountId, Job, Place, Region, SiteRole
 from hikae.domain.naming import bucket_name
 from hikae.domain.pacing import COPYING, DELETING
-from hikae.domain.runs import Step
+from hikae.domain.runs import Step, describe_failure
 from hikae.operations.copy_recovery_points import Copying
 from hikae.operations.prune_recovery_points import Pruned
 from hikae.operations.recovery.site import RecoverySite
@@ -307,7 +307,12 @@ class Installation:
         """An execution of the recover state machine, to be played; `call` takes the place of the function."""
         client = self.twin.client("stepfunctions", RECOVERY)
         client.start_execution(stateMachineArn=self.recovery.recover_arn, name=name, input="{}")
-        return Player(name=name, call=call or self.run_step, wait=lambda seconds: self.advance(seconds=seconds))
+        return Player(
+            name=name,
+            call=call or self.run_step,
+            wait=lambda seconds: self.advance(seconds=seconds),
+            now=self.twin.clock.now,
+        )
 
     def run_step(self, event: dict[str, Any]) -> dict[str, Any]:
         """What the recover function answers to a step's event."""
@@ -315,7 +320,7 @@ class Installation:
             event["step"],
             event["run"],
             request=event["request"],
-            failure=event.get("failure", ""),
+            failure=describe_failure(event.get("failure")),
             started_by=event["started_by"],
             site=self.recovery_site(),
             now=self.twin.clock.now(),

@@ -1,14 +1,16 @@
 """Plays a state machine's definition in this process: its tasks are calls, its waits are given to whoever plays it.
 
 Only what `statemachines/` uses of the Amazon States Language (https://states-language.net/spec.html), and anything else
-is an error: Task with Parameters, ResultPath, Retry and Catch of `States.ALL`; Choice of equal strings; Wait; Pass;
-Succeed; Fail. A wait of a retry is its interval without jitter.
+is an error: Task with Parameters, ResultPath, TimeoutSeconds, Retry and Catch of `States.ALL`; Choice of equal strings;
+Wait; Pass; Succeed; Fail; TimeoutSeconds of the whole. A wait of a retry is its interval without jitter.
 """
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,27 +26,67 @@ _KNOWN = {
 }
 
 
+class Way(NamedTuple):
+    """One way out of a state: by which of its fields, and where to. The machine's own timeout leads nowhere."""
+
+    state: str
+    by: str
+    to: str
+
+
+def ways_of(definition: Mapping[str, Any]) -> list[Way]:
+    """Every way that there is through a definition: each Next, Retry, Catch, branch, Default and TimeoutSeconds."""
+    found = [Way("", "TimeoutSeconds", "")] if "TimeoutSeconds" in definition else []
+    for state, body in definition["States"].items():
+        if "Next" in body:
+            found.append(Way(state, "Next", body["Next"]))
+        found.extend(Way(state, _branch(rule), rule["Next"]) for rule in body.get("Choices", ()))
+        if "Default" in body:
+            found.append(Way(state, "Default", body["Default"]))
+        if "TimeoutSeconds" in body:
+            found.append(Way(state, "TimeoutSeconds", state))
+        found.extend(Way(state, "Retry", state) for _ in body.get("Retry", ()))
+        found.extend(Way(state, "Catch", catch["Next"]) for catch in body.get("Catch", ()))
+    return found
+
+
+def _branch(rule: Mapping[str, Any]) -> str:
+    return f"{rule['Variable']} is {rule['StringEquals']}"
+
+
 class Stopped(Exception):  # noqa: N818 - StopExecution is no error of the machine
     """Somebody stopped the execution: no Catch runs."""
 
 
 Playing = Generator[float, None, str]
 """An execution under way: the seconds that it waits now, zero before each task; in the end its status."""
-_State = Generator[float, None, tuple[str, Any]]
+_Left = Generator[float, None, tuple[str, str, Any]]
+"""A state under way; in the end by which of its fields it is left, where to, and with which data."""
+
+
+class _OutOfTime(Exception):  # noqa: N818 - no error of the machine either
+    """The execution has lasted longer than its TimeoutSeconds: no Catch runs."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Player:
-    """One execution. `call` is the function behind every task; what it raises is retried and caught as on AWS."""
+    """One execution. `call` is the function behind every task; what it raises is retried and caught as on AWS.
+
+    Time is `now`'s: a call that takes longer than its state's TimeoutSeconds has been carried out all the same, and
+    nobody takes its answer.
+    """
 
     name: str
     call: Callable[[dict[str, Any]], Any]
     wait: Callable[[float], None]
+    now: Callable[[], datetime]
     definition: Mapping[str, Any] = field(default_factory=lambda: yaml.safe_load(DEFINITION.read_text()))
     visited: list[str] = field(default_factory=list)
+    taken: set[Way] = field(default_factory=set)
+    _ends_at: datetime = field(init=False)
 
     def play(self, given: dict[str, Any]) -> str:
-        """Run to the end: `SUCCEEDED` or `FAILED`.
+        """Run to the end: `SUCCEEDED`, `FAILED` or `TIMED_OUT`.
 
         Raises:
             Stopped: as `call` or `wait` raised it.
@@ -61,6 +103,14 @@ class Player:
 
     def begin(self, given: dict[str, Any]) -> Playing:
         """Run to the end, leaving it to the caller how time passes: other things may happen during each wait."""
+        self._ends_at = self.now() + timedelta(seconds=self.definition["TimeoutSeconds"])
+        try:
+            return (yield from self._play(given))
+        except _OutOfTime:
+            self.taken.add(Way("", "TimeoutSeconds", ""))
+            return "TIMED_OUT"
+
+    def _play(self, given: dict[str, Any]) -> Playing:
         context = {"Execution": {"Name": self.name, "Id": f"arn:aws:states:::execution:recover:{self.name}"}}
         data: Any = given
         state = self.definition["StartAt"]
@@ -71,42 +121,67 @@ class Player:
             assert not unknown, f"{state} uses {unknown}, which is not played here"
             if body["Type"] in ("Succeed", "Fail"):
                 return "SUCCEEDED" if body["Type"] == "Succeed" else "FAILED"
-            state, data = yield from getattr(self, f"_{body['Type'].lower()}")(body, data, context)
+            came_from = state
+            by, state, data = yield from getattr(self, f"_{body['Type'].lower()}")(state, body, data, context)
+            self.taken.add(Way(came_from, by, state))
 
-    def _pass(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+    def _pass(self, _: str, body: Mapping[str, Any], data: Any, context: Any) -> _Left:
         yield from ()
-        return body["Next"], _fill(body["Parameters"], data, context)
+        return "Next", body["Next"], _fill(body["Parameters"], data, context)
 
-    def _wait(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
-        yield _get(body["SecondsPath"], data, context)
-        return body["Next"], data
+    def _wait(self, _: str, body: Mapping[str, Any], data: Any, context: Any) -> _Left:
+        yield from self._let_pass(_get(body["SecondsPath"], data, context))
+        return "Next", body["Next"], data
 
-    def _choice(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
+    def _choice(self, _: str, body: Mapping[str, Any], data: Any, context: Any) -> _Left:
         yield from ()
         for rule in body["Choices"]:
             if _get(rule["Variable"], data, context) == rule["StringEquals"]:
-                return rule["Next"], data
-        return body["Default"], data
+                return _branch(rule), rule["Next"], data
+        return "Default", body["Default"], data
 
-    def _task(self, body: Mapping[str, Any], data: Any, context: Any) -> _State:
-        yield 0
+    def _task(self, state: str, body: Mapping[str, Any], data: Any, context: Any) -> _Left:
+        yield from self._let_pass(0)
         [retry] = body["Retry"]
+        assert retry["ErrorEquals"] == ["States.ALL"]
         interval = retry["IntervalSeconds"]
         for attempt in range(retry["MaxAttempts"] + 1):
-            try:
-                result = self.call(_fill(body["Parameters"], data, context))
-            except Stopped:
-                raise
-            except Exception as error:  # noqa: BLE001 - States.ALL
-                if attempt < retry["MaxAttempts"]:
-                    yield min(interval, retry["MaxDelaySeconds"])
-                    interval *= retry["BackoffRate"]
-                    continue
-                [catch] = body["Catch"]
-                caught = {"Error": type(error).__name__, "Cause": str(error)}
-                return catch["Next"], _put(catch["ResultPath"], data, caught)
-            return body["Next"], _put(body["ResultPath"], data, result)
-        raise AssertionError("the last attempt returns")
+            result, error = self._attempt(state, body, _fill(body["Parameters"], data, context))
+            if error is None:
+                return "Next", body["Next"], _put(body["ResultPath"], data, result)
+            if attempt < retry["MaxAttempts"]:
+                self.taken.add(Way(state, "Retry", state))
+                yield from self._let_pass(min(interval, retry["MaxDelaySeconds"]))
+                interval *= retry["BackoffRate"]
+        [catch] = body["Catch"]
+        assert catch["ErrorEquals"] == ["States.ALL"]
+        return "Catch", catch["Next"], _put(catch["ResultPath"], data, error)
+
+    def _attempt(self, state: str, body: Mapping[str, Any], event: Any) -> tuple[Any, dict[str, str] | None]:
+        """What the function answers, or the error as Step Functions hands it to a Catch.
+
+        A function's exception is JSON in Cause (https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html);
+        the Cause of States.Timeout has been seen empty on AWS, and so it is here.
+        """
+        began_at = self.now()
+        try:
+            result = self.call(event)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - States.ALL
+            cause = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
+            return None, {"Error": type(error).__name__, "Cause": json.dumps(cause)}
+        if self.now() - began_at > timedelta(seconds=body["TimeoutSeconds"]):
+            self.taken.add(Way(state, "TimeoutSeconds", state))
+            return None, {"Error": "States.Timeout", "Cause": ""}
+        return result, None
+
+    def _let_pass(self, seconds: float) -> Generator[float, None, None]:
+        left = (self._ends_at - self.now()).total_seconds()
+        if seconds >= left:
+            yield max(left, 0)
+            raise _OutOfTime
+        yield seconds
 
 
 def _fill(template: Any, data: Any, context: Any) -> Any:

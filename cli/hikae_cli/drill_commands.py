@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hikae.domain.model import SiteRole
+from hikae.domain.model import Region, SiteRole
 from hikae.domain.naming import parse_time
 from hikae.domain.runs import Mode, Run, RunError, check_name
 from hikae_cli.prune_commands import Moment
@@ -256,7 +256,7 @@ def stop_run(  # noqa: PLR0913 - one argument per option
             raise click.ClickException(f"{run} was not stopped: {said}; see hikae drill list")
         if not yes:
             _confirm_stop(run)
-        access.machine.stop(run, cause="hikae drill stop")
+        access.machine.stop(run, cause=_name_who_stops(where))
         click.echo(f"{run} is stopped; what it has made is torn down by the sweep", err=True)
         if not waits:
             return
@@ -266,6 +266,17 @@ def stop_run(  # noqa: PLR0913 - one argument per option
             # A run that was stopped has failed, and that is what was wanted.
             if ended.exit_code != 1:
                 raise
+
+
+def _name_who_stops(where: Region) -> str:
+    """What the evidence says of it. That STS does not answer stops nobody from stopping."""
+    from hikae_cli.recovery_access import find_caller  # noqa: PLC0415 - as above
+    from hikae_cli.site_buckets import SiteError  # noqa: PLC0415
+
+    try:
+        return f"hikae drill stop by {find_caller(where)}"
+    except SiteError:
+        return "hikae drill stop"
 
 
 def _confirm_stop(run: str) -> None:

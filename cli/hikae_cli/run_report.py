@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hikae.domain.naming import format_time
-from hikae.domain.runs import Member, ProbeState, Run
+from hikae.domain.runs import Member, Mode, ProbeState, Run, rank_stage
 
 if TYPE_CHECKING:
     from hikae.operations.recovery.foresee import Forecast
@@ -41,7 +41,7 @@ def list_events(run: Run) -> list[Event]:
     events: list[tuple[datetime, int, int, Event]] = []
 
     def add(stage: str, rank: int, event: Event) -> None:
-        events.append((event.at, _STAGES.index(stage) if stage in _STAGES else len(_STAGES), rank, event))
+        events.append((event.at, rank_stage(stage), rank, event))
 
     for name, stage in run.stages.items():
         add(name, 0, Event(at=stage.began_at, stage=name, text=f"{name}: began"))
@@ -52,9 +52,6 @@ def list_events(run: Run) -> list[Event]:
         for name, event in _events_of(member):
             add(name, 1, event)
     return [event for *_, event in sorted(events, key=lambda each: each[:3])]
-
-
-_STAGES = ("select", "prepare", "preflight", "launch", "attach", "network", "probe", "tear-down", "record")
 
 
 def _events_of(member: Member) -> Iterator[tuple[str, Event]]:
@@ -192,7 +189,7 @@ def record_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_order(stages: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(stages.items(), key=lambda each: _STAGES.index(each[0]) if each[0] in _STAGES else len(_STAGES))
+    return sorted(stages.items(), key=lambda each: rank_stage(each[0]))
 
 
 def _record_of_member(member: Mapping[str, Any]) -> Iterator[str]:

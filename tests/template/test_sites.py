@@ -268,10 +268,11 @@ def test_the_machines_definition_calls_the_function_for_every_step_and_ends_in_t
     for name, state in tasks.items():
         assert state["Resource"] == "${RecoverArn}"
         assert (state["TimeoutSeconds"], [each["ErrorEquals"] for each in state["Retry"]]) == (920, [["States.ALL"]])
-        wanted = {"TearDown": "Record", "Record": "Failed"}.get(name, "NoteFailure")
+        wanted = {"TearDown": "NoteLeftBehind", "Record": "NotRecorded"}.get(name, "NoteFailure")
         assert [(each["ErrorEquals"], each["Next"]) for each in state["Catch"]] == [(["States.ALL"], wanted)]
         assert definition["States"][state["Next"]]["Default"] in {"TearDown", "Record", "Failed"}
     assert definition["States"]["NoteFailure"]["Next"] == "TearDown"
+    assert definition["States"]["NoteLeftBehind"]["Next"] == "Record"
 
 
 def _event(detail_type: str, **detail: Any) -> dict[str, Any]:

@@ -482,6 +482,13 @@ class Executions(Protocol):
             Unreachable: nobody knows.
         """
 
+    def how_it_ended(self, run: str) -> str:
+        """In words how the run's execution ended, and whatever reason was given; empty where it runs or nobody knows.
+
+        Raises:
+            Unreachable: nobody knows at the moment.
+        """
+
     def start(self, run: str, request: Mapping[str, Any]) -> bool:
         """Start a run; False where there has been one of that name in the last 90 days."""
 

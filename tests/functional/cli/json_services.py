@@ -76,7 +76,7 @@ class Play:
         self.installation.advance(seconds=seconds)
 
     def _play(self) -> None:
-        player = Player(name=self.name, call=self._call, wait=self._wait)
+        player = Player(name=self.name, call=self._call, wait=self._wait, now=self.installation.twin.clock.now)
         try:
             self.status = player.play(json.loads(self.given))
         except Stopped:
@@ -149,6 +149,8 @@ class JsonServices:
             "startDate": play.began_at,
             "input": play.given,
         }
+        if play.cause:
+            answer["cause"] = play.cause
         play.go_on()
         return answer
 

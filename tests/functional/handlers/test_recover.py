@@ -53,7 +53,10 @@ def test_a_sweep_ends_what_has_no_execution(functions: Functions) -> None:
     protect(functions)
     invoke(functions, load_event("recover/select"))
     answer = invoke(functions, load_event("recover/sweep"))
-    assert answer == {"ended": {"drill-production-shop": "its execution ended before it had torn down"}, "failed": {}}
+    assert answer == {
+        "ended": {"drill-production-shop": "after select: its execution ended before it was recorded"},
+        "failed": {},
+    }
     evidence = functions.installation.document("evidence/drill-production-shop.json")
     assert json.loads(evidence["record"])["outcome"] == "failed"
     assert invoke(functions, load_event("recover/sweep")) == {"ended": {}, "failed": {}}

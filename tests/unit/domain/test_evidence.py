@@ -57,6 +57,12 @@ def test_a_run_that_proved_less_has_failed_and_has_no_rto(changes: dict[str, Any
     assert (made["achieved_rto_seconds"], made["rto_met"]) == (None, False)
 
 
+@pytest.mark.parametrize("probed", [None, Stage(began_at=NOW)])
+def test_a_run_that_never_came_to_the_end_of_its_probes_has_failed(probed: Stage | None):
+    run = replace(done(), stages={"probe": probed} if probed else {"launch": Stage(began_at=NOW, ended_at=NOW)})
+    assert outcome_of(run.with_member(replace(run.members[0], probes=()))) == "failed"
+
+
 def test_without_an_objective_none_is_met_or_missed():
     made = record(done())
     assert (made["rto_met"], made["members"][0]["rpo_met"]) == (None, None)

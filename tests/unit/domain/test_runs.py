@@ -18,6 +18,7 @@ from hikae.domain.runs import (
     RunError,
     Rung,
     check_name,
+    describe_failure,
     read_request,
     read_run,
     write_run,
@@ -124,3 +125,38 @@ def test_a_request_is_read():
 def test_a_request_that_cannot_be_meant_is_refused(request_: dict[str, Any], message: str):
     with pytest.raises(RunError, match=message):
         read_request(request_)
+
+
+def test_where_a_run_was_is_the_step_under_way_or_the_one_before():
+    assert RUN.whereabouts == ""
+    selected = RUN.begin("select", NOW).end("select", NOW)
+    assert selected.whereabouts == "after select: "
+    launching = selected.begin("prepare", NOW).end("prepare", NOW).begin("launch", NOW)
+    assert launching.whereabouts == "launch: "
+    kept = read_run(json.loads(json.dumps(write_run(launching.end("launch", NOW)), sort_keys=True)))
+    assert kept.whereabouts == "after launch: "
+
+
+@pytest.mark.parametrize(
+    ("caught", "said"),
+    [
+        ("", ""),
+        (None, ""),
+        ("it was stopped", "it was stopped"),
+        ({"Error": "States.Timeout", "Cause": ""}, "States.Timeout: nobody had an answer in time"),
+        ({"Error": "States.Timeout"}, "States.Timeout: nobody had an answer in time"),
+        (
+            {"Error": "Unreachable", "Cause": '{"errorMessage": "us-west-2: 503", "errorType": "Unreachable"}'},
+            "Unreachable: us-west-2: 503",
+        ),
+        (
+            {"Error": "Runtime.HandlerError", "Cause": '{"errorMessage": "x", "errorType": "KeyError"}'},
+            "KeyError: x",
+        ),
+        ({"Error": "Lambda.TooManyRequestsException", "Cause": "Rate"}, "Lambda.TooManyRequestsException: Rate"),
+        ({"Error": "Lambda.Unknown", "Cause": "[1]"}, "Lambda.Unknown: [1]"),
+        ({}, "nobody knows why"),
+    ],
+)
+def test_what_a_catch_was_given_is_said_in_words(caught: Any, said: str):
+    assert describe_failure(caught) == said

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 _ALGORITHM: Final = "ECDSA_SHA_256"
 _UNDER_WAY = frozenset({"RUNNING", "PENDING_REDRIVE"})
+_ENDS: Final[Mapping[str, str]] = {
+    "ABORTED": "it was stopped",
+    "FAILED": "its execution failed",
+    "TIMED_OUT": "it took longer than a run may",
+}
 
 
 class KmsSigner:
@@ -53,12 +58,21 @@ class StepFunctionsExecutions:
 
     def is_running(self, run: str) -> bool:
         """See `ports.Executions`."""
+        return self._describe(run).get("status") in _UNDER_WAY
+
+    def how_it_ended(self, run: str) -> str:
+        """See `ports.Executions`."""
+        described = self._describe(run)
+        how = _ENDS.get(described.get("status", ""), "")
+        return ": ".join(part for part in (how, described.get("error"), described.get("cause")) if how and part)
+
+    def _describe(self, run: str) -> Mapping[str, Any]:
         arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{run}"
         try:
             with reading(arn):
-                return self._client.describe_execution(executionArn=arn)["status"] in _UNDER_WAY
+                return self._client.describe_execution(executionArn=arn)
         except NotFound:
-            return False
+            return {}
 
     def start(self, run: str, request: Mapping[str, Any]) -> bool:
         """See `ports.Executions`."""

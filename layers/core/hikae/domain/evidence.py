@@ -21,11 +21,13 @@ class Objective:
 
 
 def outcome_of(run: Run) -> str:
-    """`succeeded`, or `failed`: a step failed, a probe did, a resource had no point, or something was left behind."""
+    """`succeeded`, or `failed`: a step or probe did or was never reached, a point lacked, something is left behind."""
     probes = (probe for member in run.members for probe in member.probes)
     is_unproven = any(probe.state is not ProbeState.PASSED for probe in probes)
     is_partial = bool(run.missing) and not run.request.partial
-    return "failed" if run.failure or is_unproven or is_partial or run.left_behind else "succeeded"
+    probed = run.stages.get(RECOVERY_STAGES[-1])
+    is_unfinished = probed is None or probed.ended_at is None
+    return "failed" if run.failure or is_unproven or is_partial or is_unfinished or run.left_behind else "succeeded"
 
 
 def achieved_rto(run: Run) -> timedelta | None:

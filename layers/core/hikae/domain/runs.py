@@ -3,6 +3,7 @@
 It is rewritten by every step and holds no user data. Whatever EC2 shows under the run's tag takes precedence over it.
 """
 
+import json
 import re
 import types
 import typing
@@ -17,6 +18,8 @@ from hikae.domain.model import Kind
 from hikae.domain.naming import DRILL, RECOVERY, format_time, parse_time
 
 RUN_VERSION: Final = 1
+STAGES: Final = ("select", "prepare", "preflight", "launch", "attach", "network", "probe", "tear-down", "record")
+"""The steps of a run, in their order."""
 RUN_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 _T = TypeVar("_T")
@@ -192,6 +195,15 @@ class Run:
     left_behind: tuple[str, ...] = ()
     ended_at: datetime | None = None
 
+    @property
+    def whereabouts(self) -> str:
+        """`launch: ` in this step, `after launch: ` between it and the next; empty before the first one."""
+        begun = sorted(self.stages, key=lambda name: (self.stages[name].began_at, rank_stage(name)))
+        under_way = [name for name in begun if self.stages[name].ended_at is None]
+        if under_way:
+            return f"{under_way[-1]}: "
+        return f"after {begun[-1]}: " if begun else ""
+
     def member(self, resource: str) -> Member:
         """The member for this resource."""
         return next(member for member in self.members if member.resource == resource)
@@ -213,6 +225,11 @@ class Run:
         """The run with the stage over."""
         ended = replace(self.stages[stage], ended_at=now)
         return replace(self, stages={**self.stages, stage: ended})
+
+
+def rank_stage(name: str) -> int:
+    """The place of a step among them; one that a later version has added comes last."""
+    return STAGES.index(name) if name in STAGES else len(STAGES)
 
 
 def check_name(name: str) -> str:
@@ -247,6 +264,29 @@ def read_request(document: Mapping[str, Any]) -> Request:
     if request.group and not request.plan:
         raise RunError("group goes with a plan, whose drill says which tag makes a group")
     return request
+
+
+_LOST: Final = "nobody had an answer in time"
+"""What Step Functions calls States.Timeout; it gives no cause."""
+
+
+def describe_failure(caught: Any) -> str:
+    """In words what a Catch of the state machine was given, `{"Error", "Cause"}`; empty where it caught nothing.
+
+    A function's exception is JSON in Cause: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html.
+    """
+    if not isinstance(caught, Mapping):
+        return str(caught or "")
+    error, cause = str(caught.get("Error") or ""), str(caught.get("Cause") or "")
+    try:
+        said = json.loads(cause)
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and "errorMessage" in said:
+        error, cause = str(said.get("errorType") or error), str(said["errorMessage"])
+    if error == "States.Timeout" and not cause:
+        cause = _LOST
+    return ": ".join(part for part in (error, cause) if part) or "nobody knows why"
 
 
 def write_run(run: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hikae.domain.runs import describe_failure
 from hikae.operations.recovery.start_drills import start_drills
 from hikae.operations.recovery.sweep import sweep
 from hikae.operations.recovery.take_step import take_step
@@ -37,7 +38,7 @@ def _take_step(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]
         step,
         name,
         request=event.get("request", {}),
-        failure=str(event.get("failure", "")),
+        failure=describe_failure(event.get("failure")),
         started_by=str(event.get("started_by", "")),
         site=site,
         now=datetime.now(tz=UTC),

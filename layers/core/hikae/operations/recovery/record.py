@@ -73,4 +73,4 @@ def _why(run: Run) -> str:
         if each.state != "passed"
     ]
     missing = [f"{resource}: {reason}" for resource, reason in run.missing.items()]
-    return "; ".join([*probes, *missing, *run.left_behind])
+    return "; ".join([*probes, *missing, *run.left_behind]) or "it ended before everything was probed"

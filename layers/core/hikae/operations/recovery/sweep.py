@@ -11,7 +11,8 @@ from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.take_step import take_step
 from hikae.ports import NotFound, Outcome, PortError, Status
 
-STOPPED = "its execution ended before it had torn down"
+STOPPED = "its execution ended before it was recorded"
+"""Where Step Functions does not know any more how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,19 @@ def _names(keys: Iterable[str]) -> Iterable[str]:
 
 
 def _end(name: str, mode: Mode | None, site: RecoverySite, now: datetime) -> Outcome:
+    failure = site.executions.how_it_ended(name) or STOPPED
     try:
         run = site.load(name)
     except (NotFound, RunError):
         if mode is None:
             raise
         # What it made says all that is known of it.
-        run = Run(name=name, request=Request(mode=mode, started_by="unknown"), began_at=now, failure=STOPPED)
+        run = Run(name=name, request=Request(mode=mode, started_by="unknown"), began_at=now, failure=failure)
         site.save(run)
     if mode is not None and run.request.mode is not mode:
         return Outcome(resource=name, status=Status.FAILED, reason=f"tags say {mode}, its document {run.request.mode}")
     before = len(run.torn_down)
-    taken = take_step("tear-down", name, request={}, failure=STOPPED, site=site, now=now)
+    taken = take_step("tear-down", name, request={}, failure=failure, site=site, now=now)
     run = site.load(name)
     if taken.status is StepStatus.AGAIN:
         return Outcome(resource=name, status=Status.LATER, reason=taken.reason, created=run.torn_down[before:])

@@ -48,8 +48,8 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
 ) -> Step:
     """Carry out `step` of the run `name`; a run without a document begins here, with what `request` asks.
 
-    `failure` is what the state machine caught, if anything; the first one is kept. `started_by` is the execution, where
-    the request does not say who wanted it.
+    `failure` is what the state machine caught, or why the run was given up, if anything; the first one is kept, with
+    where the run was then. `started_by` is the execution, where the request does not say who wanted it.
 
     A request, a name or a document that cannot be understood has failed, with the reason.
 
@@ -65,7 +65,7 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
         # Nobody can carry it out, however often it is tried; nothing of it was begun.
         return failed(str(error))
     if failure and not run.failure:
-        run = replace(run, failure=failure[:_SHOWN])
+        run = replace(run, failure=f"{run.whereabouts}{failure}"[:_SHOWN])
     run = run.begin(step, now)
     site.save(run)
     run, taken = STEPS[step](run, site, now=now)
