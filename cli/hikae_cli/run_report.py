@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hikae.domain.naming import format_time
-from hikae.domain.runs import Member, Mode, ProbeState, Run, rank_stage
+from hikae.domain.runs import Member, ProbeState, Run, rank_stage
 
 if TYPE_CHECKING:
     from hikae.operations.recovery.foresee import Forecast

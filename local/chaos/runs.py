@@ -65,7 +65,7 @@ class Runs:
 
     def _begin(self, execution: Execution) -> None:
         name = execution.name
-        player = Player(name=name, call=partial(self._call, name), wait=_never_waits)
+        player = Player(name=name, call=partial(self._call, name), wait=_never_waits, now=self._stage.twin.clock.now)
         self._playing[name] = player.begin(json.loads(execution.execution_input))
         limit = timedelta(seconds=player.definition["TimeoutSeconds"])
         self._stage.at(self._stage.now + limit, partial(self._end, name, "TIMED_OUT"), is_schedule=True)

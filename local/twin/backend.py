@@ -15,16 +15,36 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
 from local.twin import commands, recycle_bin, service_quotas, signing
+from local.twin.deprecation import DeprecationBackend, DeprecationResponse
+from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
 from local.twin.launch_options import LaunchOptionsResponse
-from local.twin.safekeeping import SafekeepingBackend
+from local.twin.root_volumes import RootVolumesBackend, RootVolumesResponse
+from local.twin.tiers import TiersBackend, TiersResponse
+from local.twin.volume_copies import VolumeCopiesBackend, VolumeCopiesResponse
+from local.twin.volume_status import VolumeStatusBackend, VolumeStatusResponse
 from local.twin.world import World, install_world, remove_world
 
 
-class TwinBackend(SafekeepingBackend):
+class TwinBackend(
+    TiersBackend,
+    FastRestoreBackend,
+    DeprecationBackend,
+    VolumeStatusBackend,
+    VolumeCopiesBackend,
+    RootVolumesBackend,
+):
     """EC2 of one account in one Region."""
 
 
-class TwinResponse(LaunchOptionsResponse):
+class TwinResponse(
+    TiersResponse,
+    FastRestoreResponse,
+    DeprecationResponse,
+    VolumeStatusResponse,
+    VolumeCopiesResponse,
+    RootVolumesResponse,
+    LaunchOptionsResponse,
+):
     """One request to EC2."""
 
 

@@ -37,6 +37,12 @@ class Timer:
         self.is_cancelled = True
 
 
+def read_time(given: str | datetime) -> datetime:
+    """A time of a request, aware: moto gives it as text or without a zone, and EC2's are in UTC."""
+    at = datetime.fromisoformat(given) if isinstance(given, str) else given
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
 class Clock(Protocol):
     """Tells the time and runs actions later, each under `lock`, in the order in which they are due."""
 

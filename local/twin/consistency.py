@@ -1,13 +1,15 @@
-"""EC2's eventual consistency: what is new may be missing from describes for a while, and states may be old ones.
+"""EC2's eventual consistency: describes may miss what is new, tell old states, and show what is gone.
 
 EC2 Developer Guide, "Eventual consistency in the Amazon EC2 API": a describe right after a create may not find the
 resource, and one right after a change may tell the former state. How long is not promised; `World.lag` says it here,
-and applies to all that happens while it is set.
+and applies to all that happens while it is set. Calls that change something see the truth at once: what is deleted
+cannot be deleted again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,9 +20,11 @@ class Sightings:
     lag: Callable[[], timedelta]
     _hidden_until: dict[str, datetime] = field(default_factory=dict)
     _stale_until: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    _lingering_until: dict[str, tuple[Any, dict[str, str], datetime]] = field(default_factory=dict)
 
     def appear(self, resource_id: str) -> None:
-        """The resource has been made: nobody sees it yet."""
+        """The resource has been made, or has come back: nobody sees it yet."""
+        self._lingering_until.pop(resource_id, None)
         if self.lag():
             self._hidden_until[resource_id] = self.now() + self.lag()
 
@@ -38,3 +42,22 @@ class Sightings:
         """The state that describes tell of a resource that is in `state`."""
         former, until = self._stale_until.get(resource_id, (state, None))
         return former if until is not None and self.now() < until else state
+
+    def disappear(self, resource: Any, *, tags: Mapping[str, str]) -> None:
+        """The resource is gone: it is still told of, with the tags that it had."""
+        if self.lag():
+            self._lingering_until[resource.id] = (resource, dict(tags), self.now() + self.lag())
+
+    def find_lingering(self, resource_id: str) -> Any | None:
+        """The resource, if it is gone and describes do not know that yet."""
+        resource, _, until = self._lingering_until.get(resource_id, (None, None, None))
+        return resource if until is not None and self.now() < until else None
+
+    def lingering(self, kind: type) -> list[Any]:
+        """All resources of a kind that are gone and that describes still tell of."""
+        found = (self.find_lingering(resource_id) for resource_id in list(self._lingering_until))
+        return [each for each in found if isinstance(each, kind)]
+
+    def tags_of(self, resource_id: str) -> Mapping[str, str]:
+        """The tags that a resource had which is gone and still told of; none for any other."""
+        return self._lingering_until[resource_id][1] if self.find_lingering(resource_id) else {}

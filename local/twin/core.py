@@ -49,6 +49,17 @@ class CoreBackend(EC2Backend):
         assert isinstance(backend, CoreBackend)
         return backend
 
+    def in_account(self, account_id: str) -> "CoreBackend":
+        """Another account's EC2 in the same Region."""
+        backend = ec2_backends[account_id][self.region_name]
+        assert isinstance(backend, CoreBackend)
+        return backend
+
+    def neighbours(self) -> list[Any]:
+        """EC2 of every other account that has been used in this Region."""
+        others = [regions for account_id, regions in ec2_backends.items() if account_id != self.account_id]
+        return [regions[self.region_name] for regions in others if regions.get(self.region_name) is not None]
+
     def get_instance(self, instance_id: str) -> Instance:
         """The instance, found by id without walking through all reservations as moto does."""
         if instance_id not in self._instances_by_id:

@@ -116,6 +116,62 @@ def _snapshot_notification(name: str, outcome: SnapshotOutcome, *, region: str, 
     )
 
 
+def snapshot_shared(*, region: str, snapshot_id: str, owner_id: str, at: datetime) -> Event:
+    """A snapshot was shared with the account that receives this; the owner stands there as a bare number."""
+    arn = ebs_arn(region=region, kind="snapshot", resource_id=snapshot_id)
+    return Event(
+        detail_type="EBS Snapshot Notification",
+        resources=(arn,),
+        detail={
+            "event": "shareSnapshot",
+            "result": "succeeded",
+            "cause": "",
+            "request-id": "",
+            "snapshot_id": arn,
+            "source": int(owner_id),
+            "startTime": event_time(at),
+            "endTime": event_time(at),
+        },
+    )
+
+
+def snapshot_kept(name: str, *, region: str, snapshot_id: str, at: datetime, extra: dict[str, Any]) -> Event:
+    """A snapshot was locked or its lock ran out, or it was archived or restored: always `succeeded` here."""
+    arn = ebs_arn(region=region, kind="snapshot", resource_id=snapshot_id)
+    told = {"event": name, "result": "succeeded", "cause": "", "request-id": "", "snapshot_id": arn}
+    return Event(
+        detail_type="EBS Snapshot Notification",
+        resources=(arn,),
+        detail={**told, "startTime": event_time(at), "endTime": event_time(at), **extra},
+    )
+
+
+def fast_restore_changed(*, region: str, snapshot_id: str, zone: str, state: str) -> Event:
+    """Fast snapshot restore of a snapshot entered a state in a zone; the snapshot's id is bare, its key hyphenated."""
+    return Event(
+        detail_type="EBS Fast Snapshot Restore State-change Notification",
+        resources=(ebs_arn(region=region, kind="snapshot", resource_id=snapshot_id),),
+        detail={"snapshot-id": snapshot_id, "state": state, "zone": zone, "message": "Client.UserInitiated"},
+    )
+
+
+def copy_missed_its_duration(*, region: str, snapshot_id: str, source_arn: str, started_at: datetime) -> Event:
+    """A time-based copy is late: an ordinary copySnapshot follows once it is done."""
+    arn = ebs_arn(region=region, kind="snapshot", resource_id=snapshot_id)
+    return Event(
+        detail_type="EBS Copy Snapshot Missed Completion Duration",
+        resources=(arn,),
+        detail={
+            "event": "copySnapshot",
+            "missedCompletionDurationCause": "The copy's throughput was limited.",
+            "snapshot_id": arn,
+            "source": source_arn,
+            "startTime": started_at.strftime("%a %b %d %H:%M:%S UTC %Y"),
+            "transferType": "time-based",
+        },
+    )
+
+
 def snapshot_set_created(outcomes: Iterable[SnapshotOutcome], *, region: str, failed_id: str | None = None) -> Event:
     """CreateSnapshots ended: one event for the whole set, when its last snapshot completed or `failed_id` failed."""
     outcomes = tuple(outcomes)

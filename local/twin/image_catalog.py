@@ -23,20 +23,41 @@ class ImageCatalog(SnapshotsBackend):
     amis: dict[str, Any]
 
     def find_images(self, image_ids: Sequence[str] = ()) -> list[Image]:
-        """The images with these ids, or all; one that was deregistered is left out.
+        """The images with these ids, or all, one's own and those of others that one may launch.
 
-        Raises InvalidAMIID.Malformed, and InvalidAMIID.NotFound for an id that this Region never had.
+        One that was deregistered is left out. Raises InvalidAMIID.Malformed, and InvalidAMIID.NotFound for an id that
+        this Region never had, or had for others only.
         """
         self._offer_base_images()
+        shared = {each.id: each for each in self._images_shared_by_others()}
         if not image_ids:
-            return list(self.amis.values())
+            return [*self.amis.values(), *shared.values()]
         for image_id in image_ids:
             if not _IMAGE_ID.fullmatch(image_id):
                 raise refuse("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
-        unknown = [each for each in image_ids if each not in self.amis and each not in self.deleted_amis]
+        known = {**shared, **self.amis}
+        unknown = [each for each in image_ids if each not in known and each not in self.deleted_amis]
         if unknown:
             raise refuse("InvalidAMIID.NotFound", f"The image id '[{', '.join(unknown)}]' does not exist")
-        return [self.amis[image_id] for image_id in dict.fromkeys(image_ids) if image_id in self.amis]
+        return [known[image_id] for image_id in dict.fromkeys(image_ids) if image_id in known]
+
+    def _is_deprecated_for_us(self, image: Image) -> bool:
+        is_deprecated = image.deprecated_at is not None and image.deprecated_at <= self.now
+        return is_deprecated and image.owner_id != self.account_id
+
+    def _images_shared_by_others(self) -> list[Image]:
+        return [
+            image
+            for backend in self.neighbours()
+            for image in backend.amis.values()
+            if image.owner_id == backend.account_id and self._may_launch(image)
+        ]
+
+    def is_image_shown(self, image_id: str) -> bool:
+        """Whether it is still there to be described: a later page may come after its deregistration."""
+        if image_id in self.amis or self.sightings.find_lingering(image_id):
+            return True
+        return any(image_id in backend.amis for backend in self.neighbours())
 
     def require_image(self, image_id: str) -> Image:
         """The image in whatever state; InvalidAMIID.Unavailable if it "has been deregistered"."""
@@ -60,6 +81,7 @@ class ImageCatalog(SnapshotsBackend):
         owners: Iterable[str],
         executable_by: Iterable[str],
         includes_disabled: bool,
+        includes_deprecated: bool,
     ) -> list[Image]:
         """DescribeImages: what this account may launch, scoped by owners and launch permissions, then filtered."""
         wanted_owners = {self.account_id if each == "self" else each for each in owners}
@@ -67,12 +89,14 @@ class ImageCatalog(SnapshotsBackend):
         hidden = [each for each in image_ids if self.sightings.is_hidden(each)]
         if hidden:
             raise refuse("InvalidAMIID.NotFound", f"The image id '[{', '.join(hidden)}]' does not exist")
+        lingering = [each for each in self.sightings.lingering(Image) if not image_ids or each.id in image_ids]
         found = (
             image
-            for image in self.find_images(image_ids)
+            for image in [*self.find_images(image_ids), *lingering]
             if not self.sightings.is_hidden(image.id)
             and self._may_launch(image)
             and (includes_disabled or image.state != "disabled")
+            and (includes_deprecated or image_ids or not self._is_deprecated_for_us(image))
             and (not wanted_owners or not wanted_owners.isdisjoint({image.owner_id, image.owner_alias}))
             and (not wanted_users or any(_is_shared_with(image, user) for user in wanted_users))
         )

@@ -57,6 +57,7 @@ class Image:
     image_location: str | None = None
     product_codes: list[str] = field(default_factory=list)
     launch_permissions: list[dict[str, str]] = field(default_factory=list)
+    deprecated_at: datetime | None = None
 
     @property
     def is_public(self) -> bool:
@@ -103,6 +104,7 @@ class Image:
             "SourceInstanceId": self.source_instance_id,
             "SourceImageId": self.source_image_id,
             "SourceImageRegion": self.source_image_region,
+            "DeprecationTime": self.deprecated_at.strftime("%Y-%m-%dT%H:%M:%S.000Z") if self.deprecated_at else None,
             "Tags": print_tags(tags),
         }
         return {key: value for key, value in described.items() if value not in (None, [])}

@@ -88,10 +88,10 @@ class ImagesResponse(InstancesResponse):
                 owners=self._get_param("Owners", []),
                 executable_by=self._get_param("ExecutableUsers", []),
                 includes_disabled=self._get_bool_param("IncludeDisabled", False),
+                includes_deprecated=self._get_bool_param("IncludeDeprecated", False),
             )
         )
-        present = self.backend.amis
-        described = [self.describe_image(each) for each in images if each.id in present]
+        described = [self.describe_image(each) for each in images if self.backend.is_image_shown(each.id)]
         return ActionResult({"Images": described, "NextToken": token})
 
     def describe_image(self, image: Image) -> dict[str, Any]:

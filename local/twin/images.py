@@ -15,6 +15,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.utils import random_ami_id
 
 from local.twin.block_devices import Device, RequestedDevice, check_snapshot_of_device, invalid_mapping
+from local.twin.client_tokens import ClientTokens
 from local.twin.errors import refuse
 from local.twin.events import image_changed
 from local.twin.image_record import Image, check_image_name
@@ -59,7 +60,7 @@ class ImagesBackend(InstancesBackend):
     def __init__(self, region_name: str, account_id: str) -> None:
         self._names: dict[str, str] = {}
         self._names_free_at: dict[str, datetime] = {}
-        self._copy_tokens: dict[str, tuple[CopyRequest, Image]] = {}
+        self.copy_tokens: ClientTokens[Image] = ClientTokens()
         self._pending_image_copies: set[str] = set()
         super().__init__(region_name, account_id)
 
@@ -111,6 +112,7 @@ class ImagesBackend(InstancesBackend):
             source_image_id=launch.image.id,
             source_image_region=self.region_name,
             launch_permissions=[],
+            deprecated_at=None,
         )
         is_rebooting = is_rebooting and instance.state == "running"
         if is_rebooting:
@@ -183,17 +185,13 @@ class ImagesBackend(InstancesBackend):
         The same client token gives the same image again, or IdempotentParameterMismatch when anything else in the
         request differs (EC2 Developer Guide, "Ensuring idempotency in Amazon EC2 API requests").
         """
-        if client_token in self._copy_tokens:
-            earlier, image = self._copy_tokens[client_token]
-            if earlier != request:
-                raise refuse(
-                    "IdempotentParameterMismatch", f"Arguments differ from those first used with {client_token}"
-                )
-            return image
+        return self.copy_tokens.once(client_token, request, lambda: self._start_copy_of_image(request))
+
+    def _start_copy_of_image(self, request: CopyRequest) -> Image:
         there = self.in_region(request.source_region)
         assert isinstance(there, ImagesBackend)
         source = there.require_available_image(request.source_image_id)
-        if source.owner_id != self.account_id and source.snapshot_ids:
+        if not all(there.find_snapshot(each).is_visible_to(self.account_id) for each in source.snapshot_ids):
             # To launch an image is not to read its snapshots: those have to be shared as well (EC2 UG,
             # "How Amazon EC2 AMI copy works", copying an AMI that was shared with you).
             raise refuse("InvalidRequest", "You do not have permission to access the storage of this ami")
@@ -224,6 +222,7 @@ class ImagesBackend(InstancesBackend):
             source_image_id=source.id,
             source_image_region=request.source_region,
             launch_permissions=[],
+            deprecated_at=None,
         )
         for device in source.devices:
             if device.snapshot_id is None:
@@ -240,14 +239,13 @@ class ImagesBackend(InstancesBackend):
                 is_counted=False,
             )
             image.devices.append(replace(device, snapshot_id=copy.id, encrypted=copy.encrypted))
+        # "You can't copy user-defined AMI tags that were attached by another account" (CopyImage, CopyImageTags).
         carried = there.tags_of(source.id) if request.is_copying_tags else {}
         own = {key: value for key, value in carried.items() if not key.startswith("aws:")}
         self._keep_image(image, {**own, **request.tags.image})
         self._pending_image_copies.add(image.id)
         self.world.calls.raise_high_water("pending image copies", self.region_name, len(self._pending_image_copies))
         self._follow(image)
-        if client_token:
-            self._copy_tokens[client_token] = (request, image)
         return image
 
     def deregister(self, image_id: str, *, deletes_snapshots: bool) -> list[tuple[str, str]]:
@@ -258,6 +256,7 @@ class ImagesBackend(InstancesBackend):
         image = self.require_image(image_id)
         if image.owner_id != self.account_id:
             raise refuse("AuthFailure", f"Not authorized for image:{image_id}")
+        self.sightings.disappear(image, tags=self.tags_of(image_id))
         del self.amis[image_id]
         self.deleted_amis.append(image_id)
         self.forget_tags(image_id)

@@ -86,7 +86,7 @@ class InstancesResponse(SnapshotsResponse):
         request = repr({name: value for name, value in given.items() if name not in ("ClientToken", "DryRun")})
         self.params = {**given, "MinCount": most}
         try:
-            reservation = self.backend.launch_once(token, request, self._launch)
+            reservation = self.backend.launch_tokens.once(token, request, self._launch)
         finally:
             self.params = given
         return ActionResult(reservation)
@@ -145,7 +145,7 @@ class InstancesResponse(SnapshotsResponse):
             if self.backend.sightings.is_hidden(instance_id):
                 raise InvalidInstanceIdError(instance_id)
         return (
-            (reservation, instance)
+            (reservation, self.backend.shown_instance(instance))
             for reservation in self.backend.reservations.values()
             for instance in reservation.instances
             if (not wanted or instance.id in wanted) and not self.backend.sightings.is_hidden(instance.id)

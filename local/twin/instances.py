@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES as _TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 
 from local.twin.block_devices import Device, check_snapshot_of_device, merge_block_devices, parse_block_devices
+from local.twin.client_tokens import ClientTokens
 from local.twin.clock import Action, Timer
 from local.twin.errors import refuse
 from local.twin.events import instance_changed
@@ -80,7 +82,7 @@ class InstancesBackend(ImageCatalog):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self._launches: dict[str, Launch] = {}
-        self._launch_tokens: dict[str, tuple[Any, Reservation]] = {}
+        self.launch_tokens: ClientTokens[Reservation] = ClientTokens()
         self._stuck: set[str] = set()
         super().__init__(region_name, account_id)
 
@@ -95,27 +97,20 @@ class InstancesBackend(ImageCatalog):
     def get_multi_instances_by_id(self, instance_ids: list[str], filters: Any = None) -> list[Instance]:
         return [self.get_instance(instance_id) for instance_id in instance_ids]
 
+    def shown_instance(self, instance: Instance) -> Instance:
+        """The instance as describes tell it, which may be in its former state."""
+        state = self.sightings.state_of(instance.id, instance.state)
+        if state == instance.state:
+            return instance
+        shown = copy(instance)
+        shown._state = InstanceState(state, _STATE_CODES[state])  # noqa: SLF001 (moto has no setter)
+        return shown
+
     def volumes_of(self, instance: Instance) -> dict[str, Volume]:
         """The EBS volumes that are attached to the instance, by device name."""
         return {device: self.get_volume(block.volume_id) for device, block in instance.get_block_device_mapping}
 
     # Launching
-
-    def launch_once(self, token: str | None, request: Any, launch: Any) -> Reservation:
-        """What `launch()` gives, or gave when the same token was used before.
-
-        Raises IdempotentParameterMismatch if it was used with another request (EC2 Developer Guide, "Ensuring
-        idempotency in Amazon EC2 API requests").
-        """
-        if token and token in self._launch_tokens:
-            earlier, reservation = self._launch_tokens[token]
-            if earlier != request:
-                raise refuse("IdempotentParameterMismatch", f"Arguments differ from those first used with {token}")
-            return reservation
-        reservation = launch()
-        if token:
-            self._launch_tokens[token] = (request, reservation)
-        return reservation
 
     def run_instances(
         self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
@@ -205,12 +200,9 @@ class InstancesBackend(ImageCatalog):
         size = device.size
         is_from_encrypted = False
         if device.snapshot_id:
-            snapshot = self.get_snapshot(device.snapshot_id)
-            if snapshot.state != "completed":
-                raise refuse("IncorrectState", f"Snapshot {snapshot.id} is '{snapshot.state}'")
-            is_from_image = snapshot.id in image.snapshot_ids
-            if not is_from_image and not snapshot.is_visible_to(self.account_id):
-                raise refuse("InvalidSnapshot.NotFound", f"The snapshot '{snapshot.id}' does not exist.")
+            is_from_image = device.snapshot_id in image.snapshot_ids
+            snapshot = (self.find_snapshot if is_from_image else self.get_snapshot)(device.snapshot_id)
+            snapshot.require_usable()
             check_snapshot_of_device(
                 device, snapshot_size=snapshot.volume_size, snapshot_is_encrypted=snapshot.encrypted
             )
@@ -282,6 +274,7 @@ class InstancesBackend(ImageCatalog):
         launch = self._launches[instance.id]
         if launch.transition is not None:
             launch.transition.cancel()
+        self.sightings.change(instance.id, former=instance.state)
         instance._state = InstanceState(state, _STATE_CODES[state])  # noqa: SLF001 (moto has no setter)
         launch.transition = self.call_later(after, then) if then else None
         self.send_event(

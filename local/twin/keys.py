@@ -1,5 +1,6 @@
 """Which KMS keys EC2 can use: asked of moto in process, of a KMS endpoint in server mode."""
 
+import json
 import uuid
 from typing import Any, Protocol
 
@@ -24,6 +25,23 @@ def is_of_region(key: str, *, region: str) -> bool:
     return not key.startswith("arn:") or key.split(":")[3] == region
 
 
+def is_shared_by(policy: str, *, account_id: str) -> bool:
+    """Whether a key policy lets another account use the key for EBS.
+
+    EBS User Guide, "Share the KMS key used to encrypt a shared snapshot". Conditions and the list of actions are not
+    looked into: whoever names the account in an Allow is taken to have shared the key.
+    """
+    for statement in json.loads(policy).get("Statement", []):
+        principal = statement.get("Principal", {})
+        named = principal if isinstance(principal, str) else principal.get("AWS", [])
+        accounts = [named] if isinstance(named, str) else named
+        if statement.get("Effect") == "Allow" and any(
+            each in ("*", account_id) or each.split(":")[4:5] == [account_id] for each in accounts
+        ):
+            return True
+    return False
+
+
 class MotoKeys:
     """The keys of moto's KMS in the same process."""
 
@@ -38,7 +56,9 @@ class MotoKeys:
         if key_id.startswith("alias/"):
             key_id = kms.get_key_id_from_alias(key_id) or ""
         found = kms.keys.get(kms.get_key_id(key_id))
-        return found.arn if found is not None and found.key_state == "Enabled" else None
+        if found is None or found.key_state != "Enabled":
+            return None
+        return found.arn if owner == account_id or is_shared_by(found.policy, account_id=account_id) else None
 
 
 class EndpointKeys:
@@ -53,6 +73,10 @@ class EndpointKeys:
             return None
         try:
             metadata = self._client(region).describe_key(KeyId=key)["KeyMetadata"]
+            if metadata["AWSAccountId"] != account_id:
+                policy = self._client(region).get_key_policy(KeyId=metadata["Arn"], PolicyName="default")["Policy"]
+                if not is_shared_by(policy, account_id=account_id):
+                    return None
         except (BotoCoreError, ClientError):
             return None
         return metadata["Arn"] if metadata.get("KeyState") == "Enabled" else None

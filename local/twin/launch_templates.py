@@ -8,13 +8,13 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 
-from local.twin.safekeeping import SafekeepingResponse
+from local.twin.sharing import SharingResponse
 
 _ALL = 1_000_000
 _MOST = 200
 
 
-class LaunchTemplatesResponse(SafekeepingResponse):
+class LaunchTemplatesResponse(SharingResponse):
     """DescribeLaunchTemplates and DescribeLaunchTemplateVersions, page by page."""
 
     def describe_launch_templates(self) -> ActionResult:

@@ -17,6 +17,7 @@ from typing import Any
 EBS, EC2 = "ebs", "ec2"
 SNAPSHOT_COPIES = "Concurrent snapshot copies per destination Region"
 SNAPSHOTS = "Snapshots per Region"
+FAST_RESTORES = "Fast snapshot restore"
 IMAGES = "AMIs"
 UNLISTED_IMAGE_COPIES = 300
 STANDARD_VCPUS = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"
@@ -77,6 +78,7 @@ def _defaults() -> Iterable[Quota]:
     for kind in _TYPE_NAMES:
         number = 1 if kind in _ONE_AT_A_TIME else 5
         yield Quota(service=EBS, name=concurrent_snapshots(kind), default=number, value=number)
+    yield Quota(service=EBS, name=FAST_RESTORES, default=5, value=5, is_adjustable=True)
     yield Quota(service=EC2, name=IMAGES, default=50_000, value=50_000, code="L-B665C33B", is_adjustable=True)
     # EC2 User Guide, "On-Demand Instance quotas": vCPUs of running instances, 5 for a new account. This one is older.
     yield Quota(service=EC2, name=STANDARD_VCPUS, default=5, value=100_000, code="L-1216C47A", is_adjustable=True)

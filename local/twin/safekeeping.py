@@ -1,6 +1,6 @@
-"""What keeps snapshots and images from going, or brings them back: locks, tiers, protection, the Recycle Bin.
+"""What keeps snapshots and images from going, or brings them back: locks, protection, the Recycle Bin.
 
-Sources: EBS User Guide, "Amazon EBS snapshot lock", "Archive Amazon EBS snapshots", "Recycle Bin"; EC2 User Guide,
+Sources: EBS User Guide, "Amazon EBS snapshot lock", "Monitor snapshot lock events", "Recycle Bin"; EC2 User Guide,
 "Disable an AMI", "Protect an AMI from deregistration". The code of the refusal to delete a locked snapshot is not
 documented; a 4xx is all that may be relied on.
 """
@@ -12,7 +12,9 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 
+from local.twin.clock import read_time
 from local.twin.errors import refuse
+from local.twin.events import event_time, snapshot_kept
 from local.twin.image_record import Image
 from local.twin.image_requests import ImagesResponse
 from local.twin.images import ImagesBackend
@@ -20,7 +22,6 @@ from local.twin.recycle_bin import IMAGE, SNAPSHOT, Binned, bin_of
 from local.twin.snapshots import Snapshot
 
 _COOLDOWN = timedelta(hours=24)
-_RESTORING = timedelta(hours=24)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Lock:
 
 
 class SafekeepingBackend(ImagesBackend):
-    """Locks, tiers, protection and the Recycle Bin of one account in one Region."""
+    """Locks, protection and the Recycle Bin of one account in one Region."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self.locks: dict[str, Lock] = {}
@@ -76,7 +77,29 @@ class SafekeepingBackend(ImagesBackend):
             cooling_off_until=self.now + timedelta(hours=cooling_off) if cooling_off else None,
         )
         self.locks[snapshot_id] = lock
+        self._announce_lock(snapshot_id, lock, "lockSnapshot")
+        self._announce_lock_later(snapshot_id, lock, "lockDurationExpiry", at=until)
+        if mode == "compliance" and lock.cooling_off_until is not None:
+            self._announce_lock_later(snapshot_id, lock, "cooloffperiodExpiry", at=lock.cooling_off_until)
         return lock
+
+    def _announce_lock_later(self, snapshot_id: str, lock: Lock, event: str, *, at: datetime) -> None:
+        def announce() -> None:
+            if self.locks.get(snapshot_id) is lock:
+                self._announce_lock(snapshot_id, lock, event)
+
+        self.call_later(at - self.now, announce)
+
+    def _announce_lock(self, snapshot_id: str, lock: Lock, event: str) -> None:
+        said = {
+            "lockState": lock.state(self.now),
+            "lockCreatedOn": event_time(lock.created_at),
+            "lockExpiresOn": event_time(lock.expires_at),
+            "lockDuration": str((lock.expires_at - lock.created_at).days),
+        }
+        if event == "lockSnapshot":
+            said["source"] = self.account_id
+        self.send_event(snapshot_kept(event, region=self.region_name, snapshot_id=snapshot_id, at=self.now, extra=said))
 
     def unlock_snapshot(self, snapshot_id: str) -> None:
         """UnlockSnapshot: not once a compliance lock's cooling-off period is over."""
@@ -106,64 +129,44 @@ class SafekeepingBackend(ImagesBackend):
             raise refuse("AuthFailure", f"Not authorized for snapshot {snapshot_id}")
         return snapshot
 
-    # --- tiers --------------------------------------------------------------------------------------------------------
-
-    def archive_snapshot(self, snapshot_id: str) -> None:
-        """ModifySnapshotTier: takes a while; an AMI's snapshot only once every AMI that uses it is disabled."""
-        snapshot = self._own_snapshot(snapshot_id)
-        if snapshot.state != "completed" or snapshot.storage_tier != "standard":
-            raise refuse("IncorrectState", f"Snapshot {snapshot_id} cannot be archived as it is.")
-        for image_id in self.images_of(snapshot_id):
-            if image_id in self.amis and self.amis[image_id].state != "disabled":
-                raise refuse("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is in use by {image_id}")
-
-        def archive() -> None:
-            snapshot.storage_tier = "archive"
-
-        self.call_later(self.world.transfer_duration(snapshot.content.size), archive)
-
-    def unarchive_snapshot(self, snapshot_id: str) -> None:
-        """RestoreSnapshotTier for good; "can take up to 72 hours"."""
-        snapshot = self._own_snapshot(snapshot_id)
-        if snapshot.storage_tier != "archive":
-            raise refuse("IncorrectState", f"Snapshot {snapshot_id} is not archived.")
-
-        def restore() -> None:
-            snapshot.storage_tier = "standard"
-
-        self.call_later(_RESTORING, restore)
-
-    def start_copy(self, source: Snapshot, **how: Any) -> Snapshot:
-        if source.storage_tier != "standard":
-            raise refuse("IncorrectState", f"Snapshot {source.id} is archived.")
-        return super().start_copy(source, **how)
-
     # --- images -------------------------------------------------------------------------------------------------------
+
+    def own_image(self, image_id: str) -> Image:
+        """The image, if it is the account's own; AuthFailure otherwise."""
+        image = self.require_image(image_id)
+        if image.owner_id != self.account_id:
+            raise refuse("AuthFailure", f"Not authorized for image:{image_id}")
+        return image
 
     def disable_image(self, image_id: str) -> None:
         """DisableImage: it can be neither launched nor copied, and launch permissions are gone."""
-        image = self.require_image(image_id)
+        image = self.own_image(image_id)
         if image.state != "available":
             raise refuse("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is '{image.state}'")
-        image.state = "disabled"
+        self._set_image_state(image, "disabled")
         image.launch_permissions = []
 
     def enable_image(self, image_id: str) -> None:
         """EnableImage."""
-        image = self.require_image(image_id)
+        image = self.own_image(image_id)
         if image.state != "disabled":
             raise refuse("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is '{image.state}'")
-        image.state = "available"
+        self._set_image_state(image, "available")
+
+    def _set_image_state(self, image: Image, state: str) -> None:
+        self.sightings.change(image.id, former=image.state)
+        image.state = state
+        self._announce_image(image, state=state)
 
     def protect_image(self, image_id: str, *, with_cooldown: bool) -> str:
         """EnableImageDeregistrationProtection."""
-        self.require_image(image_id)
+        self.own_image(image_id)
         self._protected[image_id] = "enabled-with-cooldown" if with_cooldown else "enabled-without-cooldown"
         return self._protected[image_id]
 
     def unprotect_image(self, image_id: str) -> None:
         """DisableImageDeregistrationProtection; with a cooldown the protection lasts another 24 hours."""
-        self.require_image(image_id)
+        self.own_image(image_id)
         if self._protected.pop(image_id, "") == "enabled-with-cooldown":
             self._protected_until[image_id] = self.now + _COOLDOWN
 
@@ -220,7 +223,7 @@ class SafekeepingBackend(ImagesBackend):
 
 
 class SafekeepingResponse(ImagesResponse):
-    """The operations on locks, tiers, protection and the Recycle Bin."""
+    """The operations on locks, protection and the Recycle Bin."""
 
     def lock_snapshot(self) -> ActionResult:
         snapshot_id = self._get_param("SnapshotId")
@@ -230,7 +233,7 @@ class SafekeepingResponse(ImagesResponse):
             snapshot_id,
             mode=self._get_param("LockMode"),
             duration=timedelta(days=days) if days else None,
-            expires_at=datetime.fromisoformat(expires_at) if isinstance(expires_at, str) else expires_at,
+            expires_at=read_time(expires_at) if expires_at else None,
             cooling_off=self._get_int_param("CoolOffPeriod") or 0,
         )
         return ActionResult(self._describe_lock(snapshot_id, lock))
@@ -259,18 +262,6 @@ class SafekeepingResponse(ImagesResponse):
             "CoolOffPeriodExpiresOn": lock.cooling_off_until,
         }
         return {key: value for key, value in described.items() if value is not None}
-
-    def modify_snapshot_tier(self) -> ActionResult:
-        snapshot_id = self._get_param("SnapshotId")
-        self.backend.archive_snapshot(snapshot_id)
-        return ActionResult({"SnapshotId": snapshot_id, "TieringStartTime": self.backend.now})
-
-    def restore_snapshot_tier(self) -> ActionResult:
-        if not self._get_bool_param("PermanentRestore", False):
-            raise refuse("UnsupportedOperation", "The twin restores archived snapshots for good only.")
-        snapshot_id = self._get_param("SnapshotId")
-        self.backend.unarchive_snapshot(snapshot_id)
-        return ActionResult({"SnapshotId": snapshot_id, "IsPermanentRestore": True})
 
     def disable_image(self) -> ActionResult:
         self.backend.disable_image(self._get_param("ImageId"))
@@ -311,7 +302,7 @@ class SafekeepingResponse(ImagesResponse):
 
     def restore_snapshot_from_recycle_bin(self) -> ActionResult:
         snapshot = self.backend.restore_snapshot(self._get_param("SnapshotId"))
-        return ActionResult(snapshot.describe_info())
+        return ActionResult(snapshot.describe_info(self.backend.tags_of(snapshot.id)))
 
     def restore_image_from_recycle_bin(self) -> ActionResult:
         self.backend.restore_image(self._get_param("ImageId"))

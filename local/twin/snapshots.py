@@ -15,17 +15,28 @@ from local.twin.clock import Timer
 from local.twin.content import Content
 from local.twin.core import Answer
 from local.twin.errors import refuse, unknown_snapshot
-from local.twin.events import SnapshotOutcome, ebs_arn, snapshot_copied, snapshot_created, snapshot_set_created
+from local.twin.events import (
+    SnapshotOutcome,
+    copy_missed_its_duration,
+    ebs_arn,
+    snapshot_copied,
+    snapshot_created,
+    snapshot_set_created,
+)
 from local.twin.keys import aws_managed_key
 from local.twin.matching import Filters, select
 from local.twin.quotas import SNAPSHOT_COPIES, SNAPSHOTS, concurrent_snapshots
-from local.twin.tags import check_tags, print_tags
+from local.twin.tags import Tags, check_tags, print_tags
 from local.twin.volumes import Volume, VolumesBackend, VolumesResponse
 
 COPIED_VOLUME_ID = "vol-ffffffff"
 MAX_VOLUMES_OF_SET = 128
 MAX_EXCLUDED_VOLUMES = 40
+# Bytes a second of one time-based copy, whatever its duration (EBS User Guide, "Time-based copies").
+FASTEST_TIMED_COPY = 500 * 1024 * 1024
 KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
+UNBLOCKED = "unblocked"
+BLOCK_ALL_SHARING = "block-all-sharing"
 
 
 class Snapshot(TaggedEC2Resource):
@@ -67,6 +78,7 @@ class Snapshot(TaggedEC2Resource):
         self.set: SnapshotSet | None = None
         self.on_end: list[Callable[[Snapshot], None]] = []
         self.storage_tier = "standard"
+        self.restore_expiry_time: datetime | None = None
         self.create_volume_permission_groups: set[str] = set()
         self.create_volume_permission_userids: set[str] = set()
 
@@ -102,11 +114,33 @@ class Snapshot(TaggedEC2Resource):
         return (
             self.owner_id == account_id
             or account_id in self.create_volume_permission_userids
-            or "all" in self.create_volume_permission_groups
+            or self.is_available_to_all
         )
 
-    def describe_info(self) -> dict[str, Any]:
-        """What CreateSnapshots tells (botocore shape SnapshotInfo)."""
+    @property
+    def is_available_to_all(self) -> bool:
+        """Whether it is public, and its account does not block that: see local.twin.sharing."""
+        is_own = self.owner_id == self.ec2_backend.account_id
+        is_blocked = is_own and self.ec2_backend.snapshot_public_access == BLOCK_ALL_SHARING
+        return "all" in self.create_volume_permission_groups and not is_blocked
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether anybody but its owner has a permission."""
+        return bool(self.create_volume_permission_userids or self.create_volume_permission_groups)
+
+    def require_usable(self) -> None:
+        """Refuse to read it while it is not completed, or as long as it is archived.
+
+        EBS User Guide, "Archive Amazon EBS snapshots": an archived snapshot must be restored before it is used.
+        """
+        if self.state != "completed":
+            raise refuse("IncorrectState", f"Snapshot {self.id} is in invalid state - {self.state}")
+        if self.storage_tier != "standard" and self.restore_expiry_time is None:
+            raise refuse("IncorrectState", f"Snapshot {self.id} is archived.")
+
+    def describe_info(self, tags: Tags) -> dict[str, Any]:
+        """What CreateSnapshots tells (botocore shape SnapshotInfo), with the tags of whoever asks."""
         return {
             "SnapshotId": self.id,
             "VolumeId": self.volume_id,
@@ -117,18 +151,19 @@ class Snapshot(TaggedEC2Resource):
             "OwnerId": self.owner_id,
             "Description": self.description,
             "Encrypted": self.encrypted,
-            "Tags": print_tags(self.ec2_backend.tags_of(self.id)),
+            "Tags": print_tags(tags),
         }
 
-    def describe(self) -> dict[str, Any]:
-        """What CreateSnapshot and DescribeSnapshots tell (botocore shape Snapshot)."""
+    def describe(self, tags: Tags) -> dict[str, Any]:
+        """What CreateSnapshot and DescribeSnapshots tell (botocore shape Snapshot), with the asker's own tags."""
         answer = {
-            **self.describe_info(),
+            **self.describe_info(tags),
             "StateMessage": self.state_message,
             "KmsKeyId": self.kms_key_id if self.encrypted else None,
             "CompletionTime": self.completion_time,
             "FullSnapshotSizeInBytes": self.content.size if self.state == "completed" else None,
             "StorageTier": self.storage_tier,
+            "RestoreExpiryTime": self.restore_expiry_time,
             "TransferType": self.transfer_type,
             "CompletionDurationMinutes": self.copy.minutes if self.copy else None,
         }
@@ -193,6 +228,7 @@ class SnapshotsBackend(VolumesBackend):
         self._copies_by_origin: dict[str, list[Snapshot]] = {}
         self._pending_copies: set[str] = set()
         self._images_by_snapshot: dict[str, set[str]] = {}
+        self.snapshot_public_access = UNBLOCKED
         super().__init__(region_name, account_id)
 
     def start_snapshot(
@@ -295,8 +331,7 @@ class SnapshotsBackend(VolumesBackend):
         asynchronously, and missing permissions on a key show up in it). `is_counted` copies are those that the quota of
         20 concurrent ones is about. The tags of the source are not copied.
         """
-        if source.state != "completed":
-            raise refuse("IncorrectState", f"Snapshot {source.id} is in invalid state - {source.state}")
+        source.require_usable()
         encrypted = bool(is_encrypted or source.encrypted or self.ebs_encryption_by_default)
         key = self._key_of_copy(source, asked=kms_key_id) if encrypted else None
         earlier = self._earlier_snapshot_copy(source, key=key)
@@ -325,15 +360,31 @@ class SnapshotsBackend(VolumesBackend):
         self._copies_by_origin.setdefault(source.content.origin, []).append(snapshot)
         self._keep_snapshot(snapshot, tags)
         self._count_snapshot_copy(snapshot)
-        duration = self.world.transfer_duration(source.content.changed_since(earlier.content if earlier else None))
+        changed = source.content.changed_since(earlier.content if earlier else None)
+        duration = self.world.transfer_duration(changed)
         if minutes is not None:
-            duration = min(duration, timedelta(minutes=minutes))
+            asked, fastest = timedelta(minutes=minutes), timedelta(seconds=changed / FASTEST_TIMED_COPY)
+            duration = max(min(duration, asked), fastest)
+            if fastest > asked:
+                self.call_later(asked, lambda: self._announce_late(snapshot))
         snapshot.timer = self.call_later(duration, lambda: self._end_snapshot(snapshot, state="completed"))
         if encrypted and kms_key_id:
             self.check_key(str(key), lambda found: self._take_copy_key(snapshot, found))
         if source.encrypted and source.kms_key_id:
-            source.ec2_backend.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
+            here: Any = self.in_region(source.ec2_backend.region_name)
+            here.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
         return snapshot
+
+    def _announce_late(self, snapshot: Snapshot) -> None:
+        if snapshot.state == "pending" and snapshot.id in self.snapshots and snapshot.copy is not None:
+            self.send_event(
+                copy_missed_its_duration(
+                    region=self.region_name,
+                    snapshot_id=snapshot.id,
+                    source_arn=snapshot.copy.source_arn,
+                    started_at=snapshot.start_time,
+                )
+            )
 
     def _keep_snapshot(self, snapshot: Snapshot, tags: Mapping[str, str] | None) -> None:
         self.snapshots[snapshot.id] = snapshot
@@ -579,11 +630,31 @@ class SnapshotsBackend(VolumesBackend):
         return source_backend.get_snapshot(snapshot_id)
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:  # type: ignore[override] # a snapshot of our own
-        """The snapshot; InvalidSnapshot.NotFound without one."""
-        if snapshot_id not in self.snapshots:
+        """The snapshot, one's own or a shared one; InvalidSnapshot.NotFound for any other."""
+        snapshot = self.find_snapshot(snapshot_id)
+        if not snapshot.is_visible_to(self.account_id):
             raise unknown_snapshot(snapshot_id)
-        snapshot: Snapshot = self.snapshots[snapshot_id]
         return snapshot
+
+    def find_snapshot(self, snapshot_id: str) -> Snapshot:
+        """The snapshot of this Region, whosever it is and whoever may use it; InvalidSnapshot.NotFound without one."""
+        if snapshot_id in self.snapshots:
+            own: Snapshot = self.snapshots[snapshot_id]
+            return own
+        for backend in self.neighbours():
+            if snapshot_id in backend.snapshots:
+                found: Snapshot = backend.snapshots[snapshot_id]
+                return found
+        raise unknown_snapshot(snapshot_id)
+
+    def snapshots_shared_by_others(self) -> list[Snapshot]:
+        """What other accounts of this Region let this one use."""
+        return [
+            snapshot
+            for backend in self.neighbours()
+            for snapshot in backend.snapshots.values()
+            if snapshot.is_shared and snapshot.owner_id == backend.account_id
+        ]
 
     def hold_snapshot(self, snapshot_id: str, *, image_id: str) -> None:
         """`image_id` needs the snapshot: it cannot be deleted until released."""
@@ -604,6 +675,7 @@ class SnapshotsBackend(VolumesBackend):
             raise refuse("AuthFailure", f"Not authorized for snapshot {snapshot_id}")
         if images := self.images_of(snapshot_id):
             raise refuse("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {min(images)}")
+        self.sightings.disappear(snapshot, tags=self.tags_of(snapshot_id))
         del self.snapshots[snapshot_id]
         self._pending_copies.discard(snapshot_id)
         self._unfinished_by_volume.get(snapshot.volume_id, set()).discard(snapshot_id)
@@ -620,9 +692,15 @@ class SnapshotsBackend(VolumesBackend):
         restorable_by: list[str] | None = None,
     ) -> list[Snapshot]:
         """The snapshots that this account may see and that were asked for, in the order in which they were started."""
-        found: Iterable[Snapshot] = [each for each in self.snapshots.values() if not self.sightings.is_hidden(each.id)]
         if snapshot_ids:
-            found = [self._get_shown_snapshot(snapshot_id) for snapshot_id in dict.fromkeys(snapshot_ids)]
+            found: Iterable[Snapshot] = [self._get_shown_snapshot(each) for each in dict.fromkeys(snapshot_ids)]
+        else:
+            shown = [
+                *self.snapshots.values(),
+                *self.snapshots_shared_by_others(),
+                *self.sightings.lingering(Snapshot),
+            ]
+            found = [each for each in shown if not self.sightings.is_hidden(each.id)]
         owners = {self.account_id if each == "self" else each for each in owner_ids or ()}
         found = (
             each
@@ -636,11 +714,18 @@ class SnapshotsBackend(VolumesBackend):
     def _get_shown_snapshot(self, snapshot_id: str) -> Snapshot:
         if self.sightings.is_hidden(snapshot_id):
             raise unknown_snapshot(snapshot_id)
-        return self.get_snapshot(snapshot_id)
+        lingering: Snapshot | None = self.sightings.find_lingering(snapshot_id)
+        return lingering or self.get_snapshot(snapshot_id)
+
+    def is_snapshot_shown(self, snapshot_id: str) -> bool:
+        """Whether it is still there to be described: a later page may come after its deletion."""
+        if snapshot_id in self.snapshots or self.sightings.find_lingering(snapshot_id):
+            return True
+        return any(snapshot_id in backend.snapshots for backend in self.neighbours())
 
     def _is_snapshot_restorable(self, snapshot: Snapshot, user: str) -> bool:
         if user == "all":
-            return "all" in snapshot.create_volume_permission_groups
+            return snapshot.is_available_to_all
         if user == "self":
             return self.account_id in (snapshot.owner_id, *snapshot.create_volume_permission_userids)
         return user in (snapshot.owner_id, *snapshot.create_volume_permission_userids)
@@ -658,7 +743,7 @@ class SnapshotsResponse(VolumesResponse):
         volume = self.backend.get_volume(self._get_param("VolumeId"))
         self.backend.check_snapshot_limits([volume])
         snapshot = self.backend.start_snapshot(volume, description=self._get_param("Description", ""), tags=tags)
-        return Answer(snapshot.describe())
+        return Answer(snapshot.describe(self.backend.tags_of(snapshot.id)))
 
     def create_snapshots(self) -> ActionResult:
         tags = self.tag_specifications("snapshot")["snapshot"]
@@ -671,7 +756,7 @@ class SnapshotsResponse(VolumesResponse):
             description=self._get_param("Description", ""),
             tags=tags,
         )
-        return Answer({"Snapshots": [snapshot.describe_info() for snapshot in snapshots]})
+        return Answer({"Snapshots": [each.describe_info(self.backend.tags_of(each.id)) for each in snapshots]})
 
     def copy_snapshot(self) -> ActionResult:
         tags = self.tag_specifications("snapshot")["snapshot"]
@@ -701,6 +786,6 @@ class SnapshotsResponse(VolumesResponse):
             ),
             ids=ids,
         )
-        present = self.backend.snapshots
-        answers = [each.describe() for each in snapshots if each.id in present]
+        shown = [each for each in snapshots if self.backend.is_snapshot_shown(each.id)]
+        answers = [each.describe(self.backend.tags_of(each.id)) for each in shown]
         return Answer({"Snapshots": answers, "NextToken": token})

@@ -61,7 +61,7 @@ class TagsBackend(CoreBackend):
 
     def tags_of(self, resource_id: str) -> Tags:
         """The resource's tags by key; do not change them."""
-        return self.tags.get(resource_id, {})
+        return self.tags.get(resource_id) or self.sightings.tags_of(resource_id)
 
     def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
         """Add tags to every resource or, if one of them would have too many, to none."""

@@ -33,6 +33,19 @@ def shared_session() -> boto3.Session:
     return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing")  # noqa: S106 (moto takes any)
 
 
+def credentials_of(account_id: str) -> dict[str, str]:
+    """Credentials of a role of another account, as a client takes them; also for stock moto."""
+    make_client: Any = shared_session().client
+    assumed = make_client("sts", region_name="us-east-1").assume_role(
+        RoleArn=f"arn:aws:iam::{account_id}:role/anybody", RoleSessionName="twin"
+    )["Credentials"]
+    return {
+        "aws_access_key_id": assumed["AccessKeyId"],
+        "aws_secret_access_key": assumed["SecretAccessKey"],
+        "aws_session_token": assumed["SessionToken"],
+    }
+
+
 class Twin:
     """EC2 and moto's other services for the length of a `with` block; nothing is left afterwards.
 
@@ -59,7 +72,7 @@ class Twin:
         )
         self.world.request_rates.is_enforced = has_request_rates
         self._seed = seed
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str, str], Any] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -77,16 +90,19 @@ class Twin:
         self._clients.clear()
         self._stack.close()
 
-    def client(self, service: str, region: str) -> Any:
-        """A boto3 client, the same one every time it is asked for."""
-        if (service, region) not in self._clients:
+    def client(self, service: str, region: str, *, account_id: str | None = None) -> Any:
+        """A boto3 client of this or of another account, the same one every time it is asked for."""
+        account_id = account_id or self.account_id
+        key = (service, region, account_id)
+        if key not in self._clients:
             make_client: Any = shared_session().client
-            self._clients[service, region] = make_client(service, region_name=region)
-        return self._clients[service, region]
+            given = {} if account_id == self.account_id else credentials_of(account_id)
+            self._clients[key] = make_client(service, region_name=region, **given)
+        return self._clients[key]
 
-    def backend(self, region: str) -> TwinBackend:
-        """The EC2 of this account in `region`, behind its API."""
-        backend = ec2_backends[self.account_id][region]
+    def backend(self, region: str, *, account_id: str | None = None) -> TwinBackend:
+        """The EC2 of this or of another account in `region`, behind its API."""
+        backend = ec2_backends[account_id or self.account_id][region]
         assert isinstance(backend, TwinBackend)
         return backend
 

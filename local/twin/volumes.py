@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from moto.ec2.models.elastic_block_store import Volume as MotoVolume
 from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.utils import random_volume_id
 
+from local.twin.client_tokens import ClientTokens
 from local.twin.content import Content
 from local.twin.core import Answer
 from local.twin.errors import refuse, unknown_volume
@@ -34,6 +35,7 @@ class VolumeType:
     default_iops: int | None = None
     most_throughput: int = 0
     default_throughput: int | None = None
+    throughput_per_iops: float = 0
     needs_iops: bool = False
 
 
@@ -49,6 +51,7 @@ VOLUME_TYPES = {
         default_iops=3000,
         most_throughput=2000,
         default_throughput=125,
+        throughput_per_iops=0.25,
     ),
     "io1": VolumeType(smallest=4, largest=16_384, least_iops=100, most_iops=64_000, iops_per_gib=50, needs_iops=True),
     "io2": VolumeType(
@@ -69,6 +72,7 @@ class Volume(MotoVolume):
         self.create_time = created_at
         self.state = "creating"
         self.is_frozen = False
+        self.source_volume_id: str | None = None
         self.unflushed: list[tuple[bytes, int | None]] = []
 
     @property
@@ -76,6 +80,12 @@ class Volume(MotoVolume):
         if self.state == "available" and self.attachment:
             return "in-use"
         return self.state
+
+    @property
+    def shown_status(self) -> str:
+        """The state that describes tell."""
+        shown: str = self.ec2_backend.sightings.state_of(self.id, self.status)
+        return shown
 
     def write(self, data: bytes, *, changed_bytes: int | None = None, is_flushed: bool = True) -> None:
         """Write `data`; what is not flushed, or written to a frozen file system, is not on the disk yet."""
@@ -102,7 +112,7 @@ class Volume(MotoVolume):
         """The volume as DescribeVolumes prints it."""
         answer = {
             "VolumeId": self.id,
-            "State": self.status,
+            "State": self.shown_status,
             "Size": self.size,
             "VolumeType": self.volume_type,
             "Iops": self.iops,
@@ -111,6 +121,7 @@ class Volume(MotoVolume):
             "AvailabilityZoneId": self.zone.zone_id,
             "CreateTime": self.create_time,
             "SnapshotId": self.snapshot_id or "",
+            "SourceVolumeId": self.source_volume_id,
             "Encrypted": self.encrypted,
             "KmsKeyId": self.kms_key_id,
             "MultiAttachEnabled": bool(self.multi_attach_enabled),
@@ -154,7 +165,7 @@ _READERS: dict[str, Callable[[Volume], Any]] = {
     "multi-attach-enabled": lambda volume: bool(volume.multi_attach_enabled),
     "size": lambda volume: volume.size,
     "snapshot-id": lambda volume: volume.snapshot_id,
-    "status": lambda volume: volume.status,
+    "status": lambda volume: volume.shown_status,
     "volume-id": lambda volume: volume.id,
     "volume-type": lambda volume: volume.volume_type,
 }
@@ -168,6 +179,10 @@ class VolumesBackend(TagsBackend):
     """
 
     volumes: dict[str, Any]
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self.volume_tokens: ClientTokens[Volume] = ClientTokens()
+        super().__init__(region_name, account_id)
 
     @property
     def default_key(self) -> str:
@@ -184,6 +199,17 @@ class VolumesBackend(TagsBackend):
 
         self.call_later(self.world.durations.key_check, look_up, is_locked=False)
 
+    def check_keys(self, keys: Sequence[str], then: Callable[[str | None], None]) -> None:
+        """Look up several keys one after the other: `then` gets the last one's ARN, or None if one cannot be used."""
+
+        def go_on(found: str | None) -> None:
+            if found is None or len(keys) == 1:
+                then(found)
+            else:
+                self.check_keys(keys[1:], then)
+
+        self.check_key(keys[0], go_on)
+
     def find_key(self, key: str) -> str | None:
         """The ARN of a key that EC2 can use in this Region, None otherwise."""
         managed = aws_managed_key(account_id=self.account_id, region=self.region_name)
@@ -198,8 +224,25 @@ class VolumesBackend(TagsBackend):
         return f"arn:aws:kms:{self.region_name}:{self.account_id}:key/{key}"
 
     def get_snapshot(self, snapshot_id: str) -> Any:
-        """A snapshot of this account and Region: see SnapshotsBackend."""
+        """A snapshot that this account may use: see SnapshotsBackend."""
         return super().get_snapshot(snapshot_id)
+
+    def find_snapshot(self, snapshot_id: str) -> Any:
+        """A snapshot of this Region, whoever may use it: see SnapshotsBackend."""
+        return self.get_snapshot(snapshot_id)
+
+    def create_volume_once(self, token: str | None, *, tags: dict[str, str], **request: Any) -> Volume:
+        """CreateVolume: the snapshot is one that this account may use, and a client token makes one volume only."""
+
+        def create() -> Volume:
+            if request["snapshot_id"]:
+                self.get_snapshot(request["snapshot_id"])
+            volume = self.create_volume(**request)
+            if tags:
+                self.create_tags([volume.id], tags)
+            return volume
+
+        return self.volume_tokens.once(token, (request, tags), create)
 
     def create_volume(  # noqa: PLR0917 (moto's launch calls it so)
         self,
@@ -213,10 +256,13 @@ class VolumesBackend(TagsBackend):
         throughput: int | None = None,
         multi_attach_enabled: bool | None = None,
     ) -> Volume:
-        """Start making a volume: blank, or from a completed snapshot. It is `creating` when this returns."""
-        snapshot = self.get_snapshot(snapshot_id) if snapshot_id else None
-        if snapshot is not None and snapshot.state != "completed":
-            raise refuse("IncorrectState", f"Snapshot is in invalid state - {snapshot.state}")
+        """Start making a volume: blank, or from a completed snapshot. It is `creating` when this returns.
+
+        Whether the account may use the snapshot has been looked at before: an image's come with the image.
+        """
+        snapshot = self.find_snapshot(snapshot_id) if snapshot_id else None
+        if snapshot is not None:
+            snapshot.require_usable()
         if kms_key_id and not encrypted and not (snapshot and snapshot.encrypted):
             raise refuse(
                 "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
@@ -251,19 +297,22 @@ class VolumesBackend(TagsBackend):
             multi_attach_enabled=multi_attach_enabled,
         )
         self.volumes[volume_id] = volume
+        self.sightings.appear(volume_id)
+        source_key = snapshot.kms_key_id if snapshot is not None and snapshot.encrypted else None
         if key and (kms_key_id or snapshot is not None):
             # Also the key that a snapshot brings along: its data key has to be decrypted for the volume (EBS UG
             # how-ebs-encryption-works).
-            self.check_key(key, lambda found: self._finish_volume(volume, key=found))
+            self.check_keys([*{source_key or key: None, key: None}], lambda found: self._finish_volume(volume, found))
         else:
-            self.call_later(self.world.durations.volume, lambda: self._finish_volume(volume, key=key))
+            self.call_later(self.world.durations.volume, lambda: self._finish_volume(volume, key))
         return volume
 
     def _key_of_volume(self, asked: str | None, *, snapshot: Any) -> str:
         if asked:
             return self.name_key(asked)
-        if snapshot is not None and snapshot.encrypted:
+        if snapshot is not None and snapshot.encrypted and snapshot.owner_id == self.account_id:
             return str(snapshot.kms_key_id)
+        # EBS User Guide, "Encryption outcomes": a snapshot that is shared makes volumes under one's own default key.
         return self.default_key
 
     def _find_zone(self, zone_name: str | None) -> Any:
@@ -272,7 +321,7 @@ class VolumesBackend(TagsBackend):
             raise refuse("InvalidZone.NotFound", f"The zone '{zone_name}' does not exist.")
         return zone
 
-    def _finish_volume(self, volume: Volume, *, key: str | None) -> None:
+    def _finish_volume(self, volume: Volume, key: str | None) -> None:
         if volume.state != "creating":
             return
         if volume.encrypted and key is None:
@@ -283,6 +332,7 @@ class VolumesBackend(TagsBackend):
             )
             return
         volume.kms_key_id = key
+        self.sightings.change(volume.id, former=volume.status)
         volume.state = "available"
         self.send_event(volume_changed("createVolume", volume_arn=self._volume_arn(volume), result="available"))
 
@@ -325,6 +375,7 @@ class VolumesBackend(TagsBackend):
         instance = self.get_instance(instance_id)
         attachment = VolumeAttachment(volume, instance, device_path, "attaching")  # type: ignore[abstract] # likewise
         attachment.attach_time = self.now
+        self.sightings.change(volume_id, former=volume.status)
         volume.attachment = attachment
         block = BlockDeviceType(
             volume_id=volume_id,
@@ -382,6 +433,7 @@ class VolumesBackend(TagsBackend):
             raise refuse("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
         attachment.instance.block_device_mapping.pop(device_path or attachment.device, None)
         attachment.status = "detached"
+        self.sightings.change(volume_id, former=volume.status)
         volume.attachment = None
         return attachment
 
@@ -392,9 +444,11 @@ class VolumesBackend(TagsBackend):
             raise refuse("VolumeInUse", f"Volume {volume_id} is currently attached to {volume.attachment.instance.id}")
         if volume.state not in ("available", "error"):
             raise refuse("IncorrectState", f"The volume '{volume_id}' is '{volume.state}'.")
+        self.sightings.change(volume_id, former=volume.status)
         volume.state = "deleting"
 
         def finish() -> None:
+            self.sightings.disappear(volume, tags=self.tags_of(volume_id))
             self.volumes.pop(volume_id, None)
             self.forget_tags(volume_id)
             self.send_event(volume_changed("deleteVolume", volume_arn=self._volume_arn(volume), result="deleted"))
@@ -404,10 +458,22 @@ class VolumesBackend(TagsBackend):
 
     def describe_volumes(self, volume_ids: list[str] | None = None, filters: Filters | None = None) -> list[Any]:
         """The volumes asked for, in the order in which they were made; all of them without ids."""
-        found: Iterable[Volume] = list(self.volumes.values())
         if volume_ids:
-            found = [self.get_volume(volume_id) for volume_id in dict.fromkeys(volume_ids)]
+            found: Iterable[Volume] = [self._get_shown_volume(volume_id) for volume_id in dict.fromkeys(volume_ids)]
+        else:
+            shown = [*self.volumes.values(), *self.sightings.lingering(Volume)]
+            found = [each for each in shown if not self.sightings.is_hidden(each.id)]
         return list(select(found, filters, readers=_READERS, tags=lambda volume: self.tags_of(volume.id)))
+
+    def _get_shown_volume(self, volume_id: str) -> Volume:
+        if self.sightings.is_hidden(volume_id):
+            raise unknown_volume(volume_id)
+        lingering: Volume | None = self.sightings.find_lingering(volume_id)
+        return lingering or self.get_volume(volume_id)
+
+    def is_volume_shown(self, volume_id: str) -> bool:
+        """Whether it is still there to be described: a later page may come after its deletion."""
+        return volume_id in self.volumes or self.sightings.find_lingering(volume_id) is not None
 
     def modify_ebs_default_kms_key_id(self, kms_key_id: str) -> str:
         found = self.find_key(kms_key_id)
@@ -448,6 +514,11 @@ def check_volume_type(volume_type: str, *, size: int, iops: int | None, throughp
         )
     if throughput is not None and not (limits.default_throughput or 0) <= throughput <= limits.most_throughput:
         raise refuse("InvalidParameterValue", f"Volume throughput of {throughput} is out of range for {volume_type}.")
+    if throughput is not None and throughput > limits.throughput_per_iops * (iops or limits.default_iops or 0):
+        raise refuse(
+            "InvalidParameterCombination",
+            f"Throughput (MiBps) to iops ratio of {throughput} is too high; maximum is {limits.throughput_per_iops}.",
+        )
 
 
 def _gp2_iops(size: int) -> int:
@@ -459,7 +530,8 @@ class VolumesResponse(TagsResponse):
 
     def create_volume(self) -> ActionResult:
         tags = self.tag_specifications("volume")["volume"]
-        volume = self.backend.create_volume(
+        volume = self.backend.create_volume_once(
+            self._get_param("ClientToken"),
             size=self._get_param("Size"),
             zone_name=self._get_param("AvailabilityZone"),
             snapshot_id=self._get_param("SnapshotId"),
@@ -469,9 +541,8 @@ class VolumesResponse(TagsResponse):
             iops=self._get_param("Iops"),
             throughput=self._get_param("Throughput"),
             multi_attach_enabled=self._get_param("MultiAttachEnabled"),
+            tags=tags,
         )
-        if tags:
-            self.backend.create_tags([volume.id], tags)
         return Answer(volume.describe())
 
     def attach_volume(self) -> ActionResult:
@@ -500,8 +571,8 @@ class VolumesResponse(TagsResponse):
         volumes, token = self.page(
             lambda: self.backend.describe_volumes(volume_ids=ids, filters=self.filters()), ids=ids
         )
-        present = self.backend.volumes
-        return Answer({"Volumes": [each.describe() for each in volumes if each.id in present], "NextToken": token})
+        shown = [each for each in volumes if self.backend.is_volume_shown(each.id)]
+        return Answer({"Volumes": [each.describe() for each in shown], "NextToken": token})
 
     def get_ebs_default_kms_key_id(self) -> ActionResult:
         return Answer({"KmsKeyId": self.backend.default_kms_key_id or "alias/aws/ebs"})

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from local.twin.testing import Twin, shared_session
+from local.twin.testing import Twin, credentials_of, shared_session
 
 
 class StandingClock:
@@ -30,8 +30,9 @@ class StockMoto:
         self.clock = StandingClock()
         self.events: list[dict[str, Any]] = []
 
-    def client(self, service: str, region: str) -> Any:
-        return shared_session().client(service, region_name=region)
+    def client(self, service: str, region: str, *, account_id: str | None = None) -> Any:
+        given = credentials_of(account_id) if account_id else {}
+        return shared_session().client(service, region_name=region, **given)
 
 
 @pytest.fixture

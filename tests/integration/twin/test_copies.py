@@ -121,13 +121,31 @@ def test_a_deleted_pending_copy_makes_room(twin, make_snapshot):
 
 def test_a_time_based_copy_is_done_in_time_and_says_so(twin, make_volume):
     volume_id = make_volume(twin)
-    twin.write(volume_id, b"much", changed_bytes=500 * 1024**3)
+    twin.write(volume_id, b"much", changed_bytes=400 * 1024**3)
     snapshot_id = twin.client("ec2", PRIMARY).create_snapshot(VolumeId=volume_id)["SnapshotId"]
     twin.clock.advance(timedelta(hours=6))
     timed, other = copy(twin, snapshot_id, CompletionDurationMinutes=15), copy(twin, snapshot_id)
     twin.clock.advance(timedelta(minutes=16))
     assert (describe(twin, timed)["State"], describe(twin, timed)["TransferType"]) == ("completed", "time-based")
     assert (describe(twin, other)["State"], describe(twin, other)["TransferType"]) == ("pending", "standard")
+
+
+def test_a_time_based_copy_that_cannot_be_done_in_time_says_so_and_completes_later(twin, make_volume):
+    """EBS User Guide, "Time-based copies": 500 MiB/s are the most; the event is sent as soon as the time is over."""
+    volume_id = make_volume(twin)
+    twin.write(volume_id, b"much", changed_bytes=500 * 1024**3)
+    snapshot_id = twin.client("ec2", PRIMARY).create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    twin.clock.advance(timedelta(hours=6))
+    copy_id = copy(twin, snapshot_id, CompletionDurationMinutes=15)
+    twin.clock.advance(timedelta(minutes=15))
+    missed = twin.events[-1]
+    assert missed["detail-type"] == "EBS Copy Snapshot Missed Completion Duration"
+    assert missed["detail"]["snapshot_id"].endswith(copy_id)
+    assert "result" not in missed["detail"]
+    assert describe(twin, copy_id)["State"] == "pending"
+    twin.clock.advance(timedelta(minutes=5))
+    assert describe(twin, copy_id)["State"] == "completed"
+    assert twin.events[-1]["detail"]["event"] == "copySnapshot"
 
 
 @pytest.mark.parametrize("minutes", [7, 20, 2895])

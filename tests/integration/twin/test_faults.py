@@ -12,6 +12,8 @@ from local.twin.faults import Killed, Phase
 from local.twin.inspection import compare_state
 from local.twin.testing import shared_session
 
+REGION = "us-east-1"
+
 PRIMARY, RECOVERY = "us-east-1", "us-west-2"
 ONCE = Config(retries={"total_max_attempts": 1})
 
@@ -233,3 +235,69 @@ def test_two_runs_that_differ_in_ids_and_times_only_compare_alike_and_a_duplicat
     assert both["snapshots"] == before["snapshots"] * 2
     ec2.create_tags(Resources=[second], Tags=[{"Key": "point", "Value": "two"}])
     assert state() != before
+
+
+def test_what_is_deleted_may_still_be_told_of_and_cannot_be_deleted_again(cloud, make_snapshot, refused, settle):
+    ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
+    ec2.create_tags(Resources=[snapshot_id], Tags=[{"Key": "a", "Value": "b"}])
+    cloud.world.lag = timedelta(seconds=30)
+    ec2.delete_snapshot(SnapshotId=snapshot_id)
+    for request in ({"SnapshotIds": [snapshot_id]}, {"Filters": [{"Name": "tag:a", "Values": ["b"]}]}):
+        [told] = ec2.describe_snapshots(**request)["Snapshots"]
+        assert (told["State"], told["Tags"]) == ("completed", [{"Key": "a", "Value": "b"}])
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.delete_snapshot(SnapshotId=snapshot_id)
+    settle(cloud)
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+def test_a_deregistered_image_may_still_be_told_of_and_cannot_be_launched(cloud, launch, refused, settle):
+    ec2 = cloud.client("ec2", REGION)
+    image_id = ec2.create_image(InstanceId=launch(cloud)["InstanceId"], Name="orders")["ImageId"]
+    settle(cloud)
+    cloud.world.lag = timedelta(seconds=30)
+    ec2.deregister_image(ImageId=image_id)
+    assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["State"] == "available"
+    assert len(ec2.describe_images(Owners=["self"])["Images"]) == 1
+    with refused("InvalidAMIID.Unavailable"):
+        ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.micro")
+    settle(cloud)
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+
+
+def test_a_volume_may_be_told_late_in_all_that_it_does(cloud, make_volume, refused, settle):
+    ec2 = cloud.client("ec2", REGION)
+    cloud.world.lag = timedelta(seconds=3)
+    volume_id = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+    with refused("InvalidVolume.NotFound"):
+        ec2.describe_volumes(VolumeIds=[volume_id])
+    assert ec2.describe_volumes()["Volumes"] == []
+
+    def told_after(seconds):
+        cloud.clock.advance(timedelta(seconds=seconds))
+        return ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"]
+
+    assert [told_after(5), told_after(3)] == ["creating", "available"], "it is available after 4 seconds"
+    ec2.delete_volume(VolumeId=volume_id)
+    assert [told_after(1), told_after(2), told_after(2)] == ["available", "deleting", "deleting"]
+    with refused("InvalidVolume.NotFound"):
+        told_after(3)
+
+
+def test_the_state_of_an_instance_may_be_an_old_one_for_filters_and_status_too(cloud, launch):
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
+    cloud.world.lag = timedelta(seconds=10)
+    ec2.stop_instances(InstanceIds=[instance_id])
+
+    def told():
+        running = [{"Name": "instance-state-name", "Values": ["running"]}]
+        [reservation] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
+        return (
+            reservation["Instances"][0]["State"]["Name"],
+            len(ec2.describe_instances(Filters=running)["Reservations"]),
+            len(ec2.describe_instance_status()["InstanceStatuses"]),
+        )
+
+    assert told() == ("running", 1, 1)
+    cloud.clock.advance(timedelta(seconds=10))
+    assert told() == ("stopping", 0, 0)

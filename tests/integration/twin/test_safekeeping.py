@@ -89,6 +89,75 @@ def test_an_archived_snapshot_cannot_be_copied_until_it_is_restored(twin, make_s
     twin.client("ec2", "us-west-2").copy_snapshot(**request)
 
 
+def test_a_snapshot_is_restored_for_good_after_three_days_or_for_some_days_only(cloud, make_snapshot, refused):
+    ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
+    ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+    with refused("IncorrectState"):
+        ec2.restore_snapshot_tier(SnapshotId=snapshot_id, TemporaryRestoreDays=2)
+    cloud.clock.advance(timedelta(hours=1))
+
+    def status():
+        wanted = [{"Name": "snapshot-id", "Values": [snapshot_id]}]
+        [found] = ec2.describe_snapshot_tier_status(Filters=wanted)["SnapshotTierStatuses"]
+        return found["StorageTier"], found["LastTieringOperationStatus"]
+
+    def make_volume():
+        ec2.create_volume(AvailabilityZone=f"{REGION}a", SnapshotId=snapshot_id)
+
+    assert status() == ("archive", "archival-completed")
+    with refused("InvalidParameterValue"):
+        ec2.restore_snapshot_tier(SnapshotId=snapshot_id, TemporaryRestoreDays=181)
+    assert ec2.restore_snapshot_tier(SnapshotId=snapshot_id, TemporaryRestoreDays=2)["RestoreDuration"] == 2
+    cloud.clock.advance(timedelta(hours=71))
+    assert status() == ("archive", "temporary-restore-in-progress")
+    with refused("IncorrectState"):
+        make_volume()
+    cloud.clock.advance(timedelta(hours=1))
+    assert status() == ("archive", "temporary-restore-completed")
+    make_volume()
+    cloud.clock.advance(timedelta(days=2))
+    with refused("IncorrectState"):
+        make_volume()
+    ec2.restore_snapshot_tier(SnapshotId=snapshot_id, PermanentRestore=True)
+    cloud.clock.advance(timedelta(hours=72))
+    assert status() == ("standard", "permanent-restore-completed")
+    told = [each["detail"]["event"] for each in cloud.events if each["detail-type"] == "EBS Snapshot Notification"]
+    assert told == [
+        "createSnapshot",
+        "archiveSnapshot",
+        "temporaryRestoreSnapshot",
+        "restoreExpiry",
+        "permanentRestoreSnapshot",
+    ]
+
+
+def test_a_lock_may_be_given_a_date(twin, make_snapshot):
+    ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
+    until = twin.clock.now() + timedelta(days=3)
+    ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="governance", ExpirationDate=until)
+    [locked] = ec2.describe_locked_snapshots()["Snapshots"]
+    assert locked["LockExpiresOn"] == until
+
+
+def test_locking_and_the_end_of_a_lock_are_told(cloud, make_snapshot):
+    ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
+    ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="compliance", LockDuration=1, CoolOffPeriod=1)
+    cloud.clock.advance(timedelta(days=2))
+    told = [(each["detail"]["event"], each["detail"].get("lockState")) for each in cloud.events[-3:]]
+    assert told == [
+        ("lockSnapshot", "compliance-cooloff"),
+        ("cooloffperiodExpiry", "compliance"),
+        ("lockDurationExpiry", "expired"),
+    ]
+
+
+def test_disabling_and_enabling_an_image_are_told(twin, image):
+    ec2, image_id = twin.client("ec2", REGION), image(twin)
+    ec2.disable_image(ImageId=image_id)
+    ec2.enable_image(ImageId=image_id)
+    assert [each["detail"]["State"] for each in twin.events[-2:]] == ["disabled", "available"]
+
+
 def test_the_snapshot_of_an_image_is_archived_only_once_the_image_is_disabled(twin, image, refused):
     ec2, image_id = twin.client("ec2", REGION), image(twin)
     snapshot_id = snapshots_of(ec2, image_id)[0]

@@ -155,3 +155,30 @@ def test_a_deleted_volume_goes_after_a_while_and_its_tags_with_it(cloud, make_vo
         ec2.describe_volumes(VolumeIds=[volume_id])
     assert ec2.describe_tags()["Tags"] == []
     assert cloud.events[-1]["detail"]["event"] == "deleteVolume"
+
+
+def test_the_same_client_token_makes_one_volume_and_fits_one_request(cloud, refused):
+    ec2 = cloud.client("ec2", "us-east-1")
+    request = {"AvailabilityZone": "us-east-1a", "Size": 10, "ClientToken": "once"}
+    assert ec2.create_volume(**request)["VolumeId"] == ec2.create_volume(**request)["VolumeId"]
+    with refused("IdempotentParameterMismatch"):
+        ec2.create_volume(**{**request, "Size": 11})
+    assert (
+        ec2.create_volume(**{**request, "ClientToken": "twice"})["VolumeId"] != ec2.create_volume(**request)["VolumeId"]
+    )
+
+
+def test_an_archived_snapshot_makes_no_volume(twin, make_snapshot, refused):
+    ec2, snapshot_id = twin.client("ec2", "us-east-1"), make_snapshot(twin)
+    ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+    twin.clock.advance(timedelta(hours=1))
+    with refused("IncorrectState"):
+        ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=snapshot_id)
+
+
+def test_a_gp3_volume_has_a_quarter_mib_of_throughput_for_each_of_its_iops(cloud, refused):
+    request = {"AvailabilityZone": "us-east-1a", "Size": 100, "VolumeType": "gp3"}
+    ec2 = cloud.client("ec2", "us-east-1")
+    ec2.create_volume(**request, Iops=4000, Throughput=1000)
+    with refused("InvalidParameterCombination"):
+        ec2.create_volume(**request, Iops=3000, Throughput=751)
