@@ -36,7 +36,7 @@ def drill_group() -> None:
 @click.argument("resources", metavar="[RESOURCE]...", nargs=-1)
 @click.option("--group", default="", help="Only those whose group_by tag has this value.")
 @click.option("--at", type=Moment(), help="No point that is younger than this time, RFC 3339.")
-@click.option("--partial", is_flag=True, help="Go on where a resource has no usable point.")
+@click.option("--partial", is_flag=True, help="Go on without what has no point or cannot be launched.")
 @click.option("--name", help="The run's name; a name starts once in 90 days. By default made of what and when.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and what lacks for it; start nothing.")
 @_wait_option

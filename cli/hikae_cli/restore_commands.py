@@ -21,10 +21,12 @@ INTERVAL = click.option(
 @click.command("restore")
 @click.argument("resources", metavar="[RESOURCE]...", nargs=-1)
 @click.option("--plan", default="", help="The resources of this plan; with RESOURCE, its types and probes.")
-@click.option("--group", default="", help="With --plan: only those whose group_by tag has this value.")
+@click.option(
+    "--group", default="", help="Only those whose group_by tag has this value; --plan where two plans have it."
+)
 @click.option("--at", type=Moment(), help="No point that is younger than this time, RFC 3339.")
 @click.option("--point", default="", help="This very point (rp-...), of exactly one RESOURCE.")
-@click.option("--partial", is_flag=True, help="Go on where a resource has no usable point.")
+@click.option("--partial", is_flag=True, help="Go on without what has no point or cannot be launched.")
 @click.option("--name", help="The run's name; a name starts once in 90 days. By default made of what and when.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and what lacks for it; start nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -59,7 +61,7 @@ def restore(  # noqa: PLR0913 - one argument per option
     wrong usage; 130 interrupted while the run went on.
     """
     from hikae_cli.recovery_access import explained, open_site  # noqa: PLC0415 - other commands need no boto3
-    from hikae_cli.run_starting import Manner, name_run, start, write_time  # noqa: PLC0415
+    from hikae_cli.run_starting import Manner, find_plan, name_run, start, write_time  # noqa: PLC0415
 
     _check(resources, plan, group, point)
     where = find_region(SiteRole.RECOVERY, region)
@@ -75,14 +77,14 @@ def restore(  # noqa: PLR0913 - one argument per option
     manner = Manner(is_dry_run=dry_run, is_confirmed=yes, waits=waits, interval=interval, as_json=as_json)
     with explained(f"recovery site in {where}"):
         access = open_site(installation=installation, region=where)
+        if group and not plan:
+            request["plan"] = find_plan(access, group)
         start(access, Mode.RESTORE, request, name=name or name_run(Mode.RESTORE, request, now), manner=manner, now=now)
 
 
 def _check(resources: tuple[str, ...], plan: str, group: str, point: str) -> None:
-    if group and not plan:
-        raise click.UsageError("--group goes with --plan, whose drill says which tag makes a group")
-    if not resources and not plan:
-        raise click.UsageError("nothing to restore: give RESOURCE, or --plan, or --plan and --group")
+    if not resources and not plan and not group:
+        raise click.UsageError("nothing to restore: give RESOURCE, or --group, or --plan")
     if group and resources:
         raise click.UsageError("either RESOURCE or --group")
     if point and len(resources) != 1:

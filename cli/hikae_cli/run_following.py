@@ -11,10 +11,12 @@ from hikae.ports import NotFound, Refused
 from hikae_cli.recovery_access import UNDER_WAY, Access
 from hikae_cli.run_report import Event, list_events
 
-_SWEPT: Final = frozenset({"ABORTED", "TIMED_OUT"})
-"""How an execution ends that runs no further state: its record is written by the sweep."""
+_SWEPT: Final = frozenset({"ABORTED", "FAILED", "TIMED_OUT"})
+"""How an execution ends that may have no record yet: the sweep writes it."""
 _PATIENCE: Final = 1800.0
 """Seconds that the sweep is waited for. A rule starts it at once, a schedule every quarter of an hour."""
+_PATIENCE_WITH_NOTHING: Final = 60.0
+"""Seconds that a run is waited for which has written no document: its first step may still be at it."""
 
 
 def follow(access: Access, run: str, *, interval: float, show: Callable[[Event], None]) -> Mapping[str, Any] | None:
@@ -35,7 +37,8 @@ def follow(access: Access, run: str, *, interval: float, show: Callable[[Event],
                 show(event)
         if status not in UNDER_WAY:
             record = load_record(access, run)
-            if record is not None or status not in _SWEPT or waited >= _PATIENCE:
+            patience = _PATIENCE if document else _PATIENCE_WITH_NOTHING
+            if record is not None or status not in _SWEPT or waited >= patience:
                 return record
             waited += max(interval, 1.0)
         time.sleep(interval)

@@ -96,7 +96,7 @@ def forecast_lines(forecast: "Forecast", *, where: str, now: datetime) -> Iterat
             f"  {member.resource}  {member.point} of {member.source_time:%Y-%m-%d %H:%M:%SZ}, {age} old, {member.kind}"
         )
         yield from (f"    {line}" for line in _member_lines(member, forecast))
-    for what, reasons in (("left out", run.left_out), ("no usable point", run.missing)):
+    for what, reasons in (("left out", run.left_out), ("not recovered", run.missing)):
         for resource, reason in reasons.items():
             yield f"  {resource}  {what}: {reason}"
     for point, reason in run.rejected.items():
@@ -180,7 +180,7 @@ def record_lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"  stages: {', '.join(stages)}"
     for member in record["members"]:
         yield from _record_of_member(member)
-    for what, title in (("missing", "no usable point"), ("left_out", "left out"), ("rejected_points", "not used")):
+    for what, title in (("missing", "not recovered"), ("left_out", "left out"), ("rejected_points", "not used")):
         for name, reason in record[what].items():
             yield f"  {title}: {name}: {reason}"
     for what, title in (("torn_down", "torn down"), ("left_behind", "left behind"), ("remains", "remains")):

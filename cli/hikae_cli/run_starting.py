@@ -39,6 +39,27 @@ def name_run(mode: Mode, request: Mapping[str, Any], now: datetime) -> str:
     return f"{mode}-{label}-{now:%Y%m%dt%H%M%S}"
 
 
+def find_plan(access: "Access", group: str) -> str:
+    """The plan that has this group at the site.
+
+    Raises:
+        click.ClickException: none has it, or several have; it names them.
+        Unreachable: the site does not answer.
+    """
+    from hikae.operations.recovery.find_group import find_group  # noqa: PLC0415 - other commands need no boto3
+
+    found = find_group(group, access.site)
+    if len(found.plans) == 1:
+        return found.plans[0]
+    if found.plans:
+        problem = f"several plans have a group {group}: give --plan with one of {', '.join(found.plans)}"
+    else:
+        there = ", ".join(f"{name} of {plan}" for plan, names in found.others.items() for name in names)
+        problem = f"no plan has a group {group}; there {f'are {there}' if there else 'is no group at all'}"
+    unread = [f"; {each}" for each in found.broken]
+    raise click.ClickException(printable(f"{problem}{''.join(unread)}"))
+
+
 def start(  # noqa: PLR0913 - what, where and how
     access: "Access", mode: Mode, request: Mapping[str, Any], *, name: str, manner: Manner, now: datetime
 ) -> None:
@@ -61,7 +82,9 @@ def start(  # noqa: PLR0913 - what, where and how
         for line in forecast_lines(forecast, where=access.name, now=now):
             click.echo(printable(line))
     if forecast.problems:
-        raise click.ClickException("nothing was started: put right what is lacking, and start again")
+        without = {} if request.get("partial") else _without_what(name, asked, access, now)
+        or_else = f", or add --partial to go on without {', '.join(without)}" if without else ""
+        raise click.ClickException(f"nothing was started: put right what is lacking, and start again{or_else}")
     if manner.is_dry_run:
         return
     if not manner.is_confirmed:
@@ -79,6 +102,14 @@ def start(  # noqa: PLR0913 - what, where and how
         follow_to_the_end(access, name, manner=manner)
     elif not manner.as_json:
         click.echo(f"follow it with: hikae drill show {name} --wait")
+
+
+def _without_what(name: str, asked: Mapping[str, Any], access: "Access", now: datetime) -> Mapping[str, str]:
+    """What a partial run would go on without; nothing where that would not start either."""
+    from hikae.operations.recovery.foresee import foresee  # noqa: PLC0415 - as above
+
+    forecast = foresee(name, read_request({**asked, "partial": True}), access.site, now=now)
+    return {} if forecast.problems else forecast.run.missing
 
 
 def _confirm(mode: Mode, members: int, where: str) -> None:
@@ -131,7 +162,11 @@ def show_record(access: "Access", name: str, record: Mapping[str, Any] | None, *
 
     if record is None:
         run = load_run(access, name)
-        why = f": {run.failure}" if run and run.failure else ""
+        if run is None:
+            raise click.ClickException(
+                f"{name} is over before it has begun anything; its execution says why: {access.machine.execution(name)}"
+            )
+        why = f": {run.failure}" if run.failure else ""
         raise click.ClickException(
             printable(
                 f"{name} is over and has no evidence{why}; the sweep records it, and its execution says more: "

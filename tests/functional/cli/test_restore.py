@@ -8,7 +8,7 @@ import pytest
 from local.inprocess import PRIMARY, RECOVERY, Installation, tags_of
 from local.twin.faults import no_capacity, recorded, unreachable
 from tests.functional.cli.json_services import AwsError, JsonServices
-from tests.functional.cli.recovery_scene import at_the_twins_time, protect_group, without_ids
+from tests.functional.cli.recovery_scene import PLAN, at_the_twins_time, protect_group, without_ids
 
 FAST = ("--interval", "0")
 
@@ -69,6 +69,58 @@ def test_what_lacks_is_said_with_what_to_do_and_nothing_is_started(restore, inst
     assert "name it under subnets or default_subnets" in result.stdout
     assert "nothing was started: put right what is lacking, and start again" in result.stderr
     assert recovery_services.plays == {}
+
+
+def test_what_lacks_for_one_need_not_stop_the_others(restore, installation, recovery_services):
+    [first, second] = sorted(each["InstanceId"] for each in _protected(installation))
+    vpc = installation.restore_vpc
+    installation.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{vpc['a']}]\ndefault_security_groups: [{vpc['group']}]\n"
+        f"instances: {{{first}: {{subnet: subnet-00000000000000000}}}}\n"
+    )
+    result = restore("--group", "shop", "--yes")
+    assert result.exit_code == 1
+    assert f"put right what is lacking, and start again, or add --partial to go on without {first}" in result.stderr
+    assert recovery_services.plays == {}
+    foreseen = restore("--group", "shop", "--partial", "--dry-run")
+    assert foreseen.exit_code == 0
+    assert f"  {first}  not recovered: subnet subnet-00000000000000000 is not there\n" in foreseen.stdout
+    result = restore("--group", "shop", "--partial", "--yes", "--name", "restore-1")
+    assert result.exit_code == 0, result.output
+    assert f"  not recovered: {first}: subnet subnet-00000000000000000 is not there" in result.stdout
+    [made] = restored(installation, "restore-1")
+    assert tags_of(made)["hikae:recovered-resource"] == second
+
+
+def test_nobody_is_told_to_go_on_without_everything(restore, installation):
+    installation.set_recovery_settings("version: 1\n")
+    assert "--partial" not in restore("--group", "shop", "--yes").stderr
+
+
+def test_a_group_is_found_without_its_plan_and_where_there_is_none_or_more_they_are_named(restore, installation):
+    found = restore("--group", "shop", "--dry-run", "--json")
+    assert len(json.loads(found.stdout)["members"]) == 2
+    unknown = restore("--group", "shoop", "--dry-run")
+    assert unknown.exit_code == 1
+    assert "no plan has a group shoop; there are shop of production" in unknown.stderr
+    installation.launch(tags={"Backup": "other", "Service": "shop"})
+    installation.apply(
+        "other", PLAN.replace("plan: production", "plan: other").replace("Backup: production", "Backup: other")
+    )
+    installation.back_up()
+    installation.copy_all()
+    several = restore("--group", "shop", "--dry-run")
+    assert several.exit_code == 1
+    assert "several plans have a group shop: give --plan with one of other, production" in several.stderr
+    assert len(json.loads(restore("--plan", "other", "--group", "shop", "--dry-run", "--json").stdout)["members"]) == 1
+
+
+def test_plans_that_cannot_be_read_are_named_where_a_group_is_not_found(restore, installation):
+    installation.apply("broken", "version: 1\nplan: broken\n")
+    result = restore("--group", "till", "--dry-run")
+    assert result.exit_code == 1
+    assert "no plan has a group till" in result.stderr
+    assert "plans/broken.yaml" in result.stderr
 
 
 def test_settings_that_cannot_be_read_say_where(restore, installation):
@@ -219,8 +271,7 @@ def test_a_site_that_stops_answering_does_not_hide_that_the_run_goes_on(restore,
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ([], "nothing to restore: give RESOURCE, or --plan"),
-        (["--group", "shop"], "--group goes with --plan"),
+        ([], "nothing to restore: give RESOURCE, or --group, or --plan"),
         (["i-1", "--plan", "p", "--group", "shop"], "either RESOURCE or --group"),
         (["i-1", "i-2", "--point", "rp-1"], "--point goes with exactly one RESOURCE"),
         (["i-1", "--at", "yesterday"], "'yesterday' is not an RFC 3339 time"),

@@ -24,7 +24,7 @@ def outcome_of(run: Run) -> str:
     """`succeeded`, or `failed`: a step or probe did or was never reached, a point lacked, something is left behind."""
     probes = (probe for member in run.members for probe in member.probes)
     is_unproven = any(probe.state is not ProbeState.PASSED for probe in probes)
-    is_partial = bool(run.missing) and not run.request.partial
+    is_partial = not run.members or (bool(run.missing) and not run.request.partial)
     probed = run.stages.get(RECOVERY_STAGES[-1])
     is_unfinished = probed is None or probed.ended_at is None
     return "failed" if run.failure or is_unproven or is_partial or is_unfinished or run.left_behind else "succeeded"

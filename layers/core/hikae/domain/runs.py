@@ -77,7 +77,7 @@ class Request:
     """What was asked for: the resources named, or those of a group of a plan, or all of a plan.
 
     `before`: use no point that is younger. `point`: use this very point (`rp-…`), of the one resource named. `partial`:
-    go on where a resource has no usable point.
+    go on without what has no usable point or cannot be launched.
     """
 
     mode: Mode
@@ -179,7 +179,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One restore or drill."""
+    """One restore or drill. `missing` are the resources that it does not recover, with the reason."""
 
     name: str
     request: Request
@@ -212,6 +212,11 @@ class Run:
         """The run with one member changed."""
         members = tuple(changed if each.resource == changed.resource else each for each in self.members)
         return replace(self, members=members)
+
+    def without(self, resource: str, reason: str) -> "Run":
+        """The run going on without one of its members."""
+        members = tuple(each for each in self.members if each.resource != resource)
+        return replace(self, members=members, missing={**self.missing, resource: reason})
 
     def begin(self, stage: str, now: datetime) -> "Run":
         """The run with the stage begun, if it was not yet."""

@@ -87,7 +87,8 @@ def _members(run: Run, resources: list[str], catalogue: Catalogue, site: Recover
     """A member of each resource, with a point whose manifest can be read and rebuilds it."""
     kept = {member.resource: member for member in run.members if member.set_id not in run.rejected}
     attempts = {member.resource: member.attempt for member in run.members}
-    missing: dict[str, str] = {}
+    # A run that goes on without something does not come back to it when another member falls back.
+    missing = dict(run.missing) if run.request.partial else {}
     for resource in resources:
         while resource not in kept and resource not in missing:
             chosen = choose_points(catalogue.points, [resource], run.request, rejected=run.rejected)

@@ -11,7 +11,7 @@ from hikae.domain.recovery import Made, Target, launch_request, losses_on, rejec
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.preflight import target_of
-from hikae.operations.recovery.prepare import answer_refusal
+from hikae.operations.recovery.prepare import answer_refusal, go_on_without
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import NoCapacity, Refused
 
@@ -31,6 +31,7 @@ def launch(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
             run, step = _start(run, member, made, site, settings, now)
         else:
             run, step = _look(run, member, made, now)
+        run, step = go_on_without(member, run, step)
         if step is not None:
             return run, step
         site.save(run)

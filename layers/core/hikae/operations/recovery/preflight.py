@@ -35,6 +35,7 @@ def look_around(
 ) -> tuple[Run, tuple[str, ...], Step | None]:
     """The run with the ways to launch each member, all that lacks, and how it ended where nobody could look further.
 
+    A partial run goes on without the members that something lacks for, and lets EC2 decide where a quota is too small.
     With `asks_to_launch` EC2 says itself whether it would launch what has an image: only the run's own role may ask.
     """
     problems = _check_key(site)
@@ -54,8 +55,14 @@ def look_around(
         member, found = _check(member, manifest, target, run, site)  # noqa: PLW2901 - the same member, knowing more
         if asks_to_launch and not found and (member.registered or member.image):
             found = _rehearse(member, manifest, target, run, site)
+        if found and run.request.partial:
+            run = run.without(member.resource, "; ".join(found))
+            continue
         run = run.with_member(member)
         problems.extend(f"{member.resource}: {problem}" for problem in found)
+    if not run.members:
+        reasons = "; ".join(f"{resource}: {reason}" for resource, reason in sorted(run.missing.items()))
+        problems.append(f"nothing is left to recover: {reasons}")
     if not problems:
         run, problems = _check_vcpus(run, site)
     return run, tuple(problems), None
@@ -74,7 +81,12 @@ def _check_vcpus(run: Run, site: RecoverySite) -> tuple[Run, list[str]]:
         first = run.member(next(iter(waiting)))
         return run.with_member(replace(first, notes=(*first.notes, f"nobody knows the quotas: {error}"))), []
     vcpus = {name: kind.vcpus for name, kind in site.surroundings.types(kinds).items()}
-    return run, find_lacking_vcpus(waiting, vcpus=vcpus, running=running, quotas=quotas)
+    lacking = find_lacking_vcpus(waiting, vcpus=vcpus, running=running, quotas=quotas)
+    if lacking and run.request.partial:
+        # In boot order, as far as it goes.
+        first = run.member(next(iter(waiting)))
+        return run.with_member(replace(first, notes=tuple(dict.fromkeys([*first.notes, *lacking])))), []
+    return run, lacking
 
 
 def target_of(member: Member, manifest: Manifest, run: Run, site: RecoverySite, settings: RecoverySettings) -> Target:

@@ -30,7 +30,10 @@ def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
         try:
             image = known.id if known else site.recoverer.register_image(_request(member, run, site))
         except (ManifestError, NotFound, Refused) as error:
-            return answer_refusal(run, member, error, what="no image could be registered")
+            run, step = go_on_without(member, *answer_refusal(run, member, error, what="no image could be registered"))
+            if step is not None:
+                return run, step
+            continue
         except Ambiguous as error:
             if error.code != _TAKEN or now - run.stages["prepare"].began_at >= CONSISTENCY_DELAY:
                 raise
@@ -38,6 +41,14 @@ def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
         run = run.with_member(replace(member, registered=image))
         site.save(run)
     return _look(run, site)
+
+
+def go_on_without(member: Member, run: Run, step: Step | None) -> tuple[Run, Step | None]:
+    """A partial run goes on without a member that fails, while there are others; else the step ends as it did."""
+    if step is None or step.status is not StepStatus.FAILED or not run.request.partial:
+        return run, step
+    run = run.without(member.resource, step.reason.removeprefix(f"{member.resource}: "))
+    return run, None if run.members else failed(f"nothing is left to recover: {step.reason}")
 
 
 def answer_refusal(run: Run, member: Member, error: Exception, *, what: str) -> tuple[Run, Step]:
