@@ -236,6 +236,7 @@ def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], En
     ending = finish(stage, until=operation.until)
     assert turns, f"{operation.name} did not run"
     assert all(turn.calls for turn in turns), f"{operation.name} has made no call"
+    assert not ending.alarms, f"{operation.name}: an alarm without a fault: {ending.alarms[0].name}"
     return tuple(turns), ending, marks
 
 

@@ -63,12 +63,13 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A scenario and what was wrong with its end."""
+    """A scenario, what was wrong with its end, and the alarms that went off in it."""
 
     scenario: str
     kind: str
     world: str
     faults: Faults
+    alarms: tuple[str, ...] = ()
 
 
 def play_scenarios(scenarios: Iterable[Scenario]) -> Iterator[Played]:
@@ -93,6 +94,7 @@ def _play_world(world: World, scenarios: list[Scenario]) -> list[Played]:
             kind=scenario.kind,
             world=world.name,
             faults=_judge(scenario, ending, clean[scenario.clean, scenario.until], named),
+            alarms=tuple(sorted({alarm.name for alarm in ending.alarms})),
         )
         for scenario, (ending, named) in zip(scenarios, played, strict=True)
     ]

@@ -29,6 +29,7 @@ from moto.sqs.models import sqs_backends
 
 from hikae.domain.model import Region, SiteRole
 from hikae.runtime import entry, reporting, wiring
+from local.chaos.alarms import Datum, dimensions_of
 from local.chaos.network import DrillNetwork
 from local.chaos.runs import Runs
 from local.chaos.template import ROOT, Deployment, Function, read_deployment
@@ -42,12 +43,13 @@ from local.twin.inspection import name_image, name_snapshot
 START = datetime(2026, 11, 22, 9, 45, tzinfo=UTC)
 LATENCY = timedelta(milliseconds=20)
 VOLATILE_TAGS = frozenset({"hikae:attempt", "hikae:copy-attempt", "hikae:source-time"})
-_SITES = {PRIMARY: SiteRole.PRIMARY, RECOVERY: SiteRole.RECOVERY}
+SITES = {PRIMARY: SiteRole.PRIMARY, RECOVERY: SiteRole.RECOVERY}
 _RETRY_AFTER = (timedelta(minutes=1), timedelta(minutes=2))
 """Lambda's pauses before it runs an asynchronous event again:
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 TIMED_OUT = "the function has timed out"
+_DEPTH = "ApproximateNumberOfMessagesVisible"
 _ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 Fault = Callable[[], AbstractContextManager[Any]]
@@ -65,7 +67,28 @@ class Invocation:
     answer: Any
     error: str
     lines: tuple[Mapping[str, Any], ...]
-    metrics: Mapping[str, float]
+    emitted: tuple[Datum, ...]
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The sum of every metric, whatever its dimensions."""
+        totals: Counter[str] = Counter()
+        for datum in self.emitted:
+            totals[datum.metric] += datum.value  # type: ignore[assignment] # values are whole numbers but for seconds
+        return totals
+
+    @property
+    def data(self) -> tuple[Datum, ...]:
+        """What CloudWatch gets of it: what the function emitted, and Lambda's own count of errors."""
+        errors = Datum(
+            site=SITES[self.region],
+            namespace="AWS/Lambda",
+            metric="Errors",
+            dimensions=dimensions_of(FunctionName=self.function),
+            at=self.at,
+            value=float(bool(self.error)),
+        )
+        return (*self.emitted, errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +350,7 @@ class Stage:
             answer=answer,
             error=error,
             lines=tuple(self._lines[lines_before:]),
-            metrics=_metrics(printed.getvalue()),
+            emitted=tuple(_emitted(printed.getvalue(), SITES[region])),
         )
         self.invocations.append(invocation)
         return invocation
@@ -413,6 +436,30 @@ class Stage:
         """How many messages each queue and each dead-letter queue holds, whether visible or not."""
         names = [*self._urls, *(f"{name}Dead" for name in self._urls)]
         return {name: len(self._queue(name)._messages) for name in names}  # noqa: SLF001 - moto shows visible ones only
+
+    def published(self) -> Iterator[Datum]:
+        """What the services behind the functions publish by themselves: what was given up, and what ran out of time."""
+        for name, queue in self.deployment.queues.items():
+            site = SiteRole.RECOVERY if queue.is_fifo else SiteRole.PRIMARY
+            depth = len(self._queue(f"{name}Dead")._messages)  # noqa: SLF001 - as above
+            yield self._datum(site, "AWS/SQS", _DEPTH, depth, QueueName=queue.dead_letters)
+        for region, site in SITES.items():
+            given_up = sum(f" {region}: " in run for run in self.failed_runs)
+            yield self._datum(site, "AWS/SQS", _DEPTH, given_up, QueueName="FailedRunsQueue")
+        timed_out = list(self.runs.ended.values()).count("TIMED_OUT")
+        yield self._datum(
+            SiteRole.RECOVERY, "AWS/States", "ExecutionsTimedOut", timed_out, StateMachineArn="RecoverMachine"
+        )
+
+    def _datum(self, site: SiteRole, namespace: str, metric: str, value: float, **dimensions: str) -> Datum:
+        return Datum(
+            site=site,
+            namespace=namespace,
+            metric=metric,
+            dimensions=dimensions_of(**dimensions),
+            at=self.now,
+            value=value,
+        )
 
     def send(self, queue: str, body: str) -> None:
         """Put a message into a queue, as whoever may."""
@@ -542,7 +589,7 @@ class Stage:
     def _environment(self, function: Function, region: Region) -> dict[str, str]:
         own = self.installation.recovery_environment if function.name == "Recover" else {}
         return (
-            self.installation.environment(_SITES[region])
+            self.installation.environment(SITES[region])
             | own
             | {
                 "HIKAE_SNAPSHOT_QUEUE_URL": self._urls["SnapshotJobsQueue"],
@@ -613,19 +660,30 @@ def _handler(folder: str) -> Callable[[dict[str, Any], Any], Any]:
     return handler
 
 
-def _metrics(printed: str) -> dict[str, float]:
-    """The sum of every metric that was emitted in CloudWatch's embedded metric format."""
-    totals: dict[str, float] = {}
+def _emitted(printed: str, site: SiteRole) -> Iterator[Datum]:
+    """Every value that was emitted in CloudWatch's embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
     for line in printed.splitlines():
         if '"_aws"' not in line:
             continue
         document = json.loads(line)
+        at = datetime.fromtimestamp(document["_aws"]["Timestamp"] / 1000, tz=UTC)
         for directive in document["_aws"]["CloudWatchMetrics"]:
-            for metric in directive["Metrics"]:
-                value = document[metric["Name"]]
-                value = sum(value) if isinstance(value, list) else value
-                totals[metric["Name"]] = totals.get(metric["Name"], 0) + value
-    return totals
+            for names in directive["Dimensions"]:
+                dimensions = dimensions_of(**{name: document[name] for name in names})
+                for metric in directive["Metrics"]:
+                    value = document[metric["Name"]]
+                    for each in value if isinstance(value, list) else [value]:
+                        yield Datum(
+                            site=site,
+                            namespace=directive["Namespace"],
+                            metric=metric["Name"],
+                            dimensions=dimensions,
+                            at=at,
+                            value=each,
+                        )
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Queue:
     is_fifo: bool
     visibility: timedelta
     receives: int
+    dead_letters: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,16 @@ class Deployment:
 
 
 @cache
+def read_template() -> dict[str, Any]:
+    """template.yaml as it is written."""
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return template
+
+
+@cache
 def read_deployment() -> Deployment:
     """Read template.yaml."""
-    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    template = read_template()
     resources: dict[str, Any] = template["Resources"]
     defaults = template["Globals"]["Function"]
     of_type = {
@@ -99,6 +107,7 @@ def _queue(name: str, properties: Mapping[str, Any]) -> Queue:
         is_fifo=properties.get("FifoQueue", False),
         visibility=timedelta(seconds=properties["VisibilityTimeout"]),
         receives=properties["RedrivePolicy"]["maxReceiveCount"],
+        dead_letters=properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0],
     )
 
 

@@ -14,7 +14,9 @@ from hikae.domain.model import Region
 from hikae.domain.naming import RECOVERED_FROM
 from hikae.operations.recovery.sweep import STOPPED
 from local.chaos import machines, records
+from local.chaos.alarms import Alarm, which_go_off
 from local.chaos.stage import TIMED_OUT, VOLATILE_TAGS, Invocation, Removal, Stage
+from local.chaos.template import read_deployment
 from local.inprocess import ACCOUNT, PRIMARY, RECOVERY
 from local.twin.inspection import compare_state, digest_of
 
@@ -41,6 +43,7 @@ class Ending:
     dead: Mapping[str, int]
     failed_runs: tuple[str, ...]
     invocations: tuple[Invocation, ...]
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -65,23 +68,31 @@ class Ending:
         ]
 
     def names_as_failed(self, resource: str) -> bool:
-        """Whether an error line names the resource, and a metric that an alarm watches counts it."""
+        """Whether an error names the resource, and a metric of that very invocation brings an alarm to ALARM."""
         for invocation in self.invocations:
-            if resource in invocation.error:
-                return True  # Lambda logs it, and the alarm is on its errors
             told = [line for line in invocation.lines if line.get("levelname") == "ERROR"]
-            if any(resource in json.dumps(line, default=str) for line in told) and (
-                invocation.error or any(invocation.metrics.get(name) for name in _ALARMED)
-            ):
+            is_named = resource in invocation.error or any(
+                resource in json.dumps(line, default=str) for line in told
+            )  # Lambda logs what a function raises
+            if is_named and self._is_heard(invocation):
                 return True
         return False
 
-    def alarms_of(self, metric: str) -> float:
-        """How much of a metric was emitted."""
-        return sum(invocation.metrics.get(metric, 0) for invocation in self.invocations)
+    def unheard(self) -> Iterable[str]:
+        """What was given up, and what failed, without an alarm that goes off."""
+        for invocation in self.invocations:
+            if invocation.error and not self._is_heard(invocation):
+                yield f"{invocation.function} at {invocation.at}: {invocation.error}"
+        ringing = {queue for alarm in self.alarms for name, queue in alarm.dimensions if name == "QueueName"}
+        if self.failed_runs and "FailedRunsQueue" not in ringing:
+            yield from self.failed_runs
+        letters = {f"{name}Dead": queue.dead_letters for name, queue in read_deployment().queues.items()}
+        for name, count in self.dead.items():
+            if letters[name] not in ringing:
+                yield f"{count} messages in {letters[name]}"
 
-
-_ALARMED = ("FailedResources", "MissedSlots", "UnreadablePlans", "UnprotectableResources", "JobsReturned")
+    def _is_heard(self, invocation: Invocation) -> bool:
+        return any(alarm.watches(datum) and datum.value for alarm in self.alarms for datum in invocation.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +140,7 @@ def look(stage: Stage) -> Ending:
     """How the run of `stage` has ended."""
     calls = stage.twin.world.calls
     waiting = stage.waiting()
+    data = [datum for invocation in stage.invocations for datum in invocation.data]
     return Ending(
         state=_state(stage),
         removals=tuple(stage.removals),
@@ -142,6 +154,7 @@ def look(stage: Stage) -> Ending:
         dead={name: count for name, count in waiting.items() if count and name.endswith("Dead")},
         failed_runs=tuple(stage.failed_runs),
         invocations=tuple(stage.invocations),
+        alarms=which_go_off([*data, *stage.published()]),
     )
 
 
@@ -172,7 +185,7 @@ def judge(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -> Faul
         wrong_deletions=(*_wrong_deletions(ending, clean), *ending.foreign_removals),
         over_limit=tuple(over),
         unfinished=tuple(unfinished),
-        unnamed=tuple(unnamed),
+        unnamed=(*unnamed, *ending.unheard()),
     )
 
 
@@ -191,7 +204,7 @@ def judge_stopped(ending: Ending, clean: Ending) -> Faults:
         said = json.loads(record.partition(": ")[2])
         if said["failure"] not in {None, STOPPED} or (said["failure"] is None) != (said["outcome"] == "succeeded"):
             problems.append(f"the record says {said['outcome']}: {said['failure']}")
-        if said["outcome"] != "succeeded" and not ending.alarms_of("FailedRuns"):
+        if said["outcome"] != "succeeded" and "FailedRuns" not in {alarm.name for alarm in ending.alarms}:
             unnamed.append(f"no alarm on {said['run']}")
         there = Counter(kind for kind in ("instances", "volumes") for _ in _own(ending, kind))
         remains = {"instances": said["remains"].get("i", 0), "volumes": said["remains"].get("vol", 0)}
