@@ -2,11 +2,14 @@
 
 import ast
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from hikae.domain import naming
+from hikae.domain.fidelity import FATES, Fate
+from hikae.domain.recovery_settings import read_settings
 from hikae.runtime.settings import Settings
 from tests.functional.docs.documents import ROOT, code_spans, documented_names, rows
 from tests.template.sites import load_template
@@ -14,6 +17,7 @@ from tests.template.sites import load_template
 OPERATE = ROOT / "docs/guide/operate.md"
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
 TAGS = ROOT / "docs/reference/tags.md"
+MANIFEST = ROOT / "docs/reference/manifest.md"
 CORE = ROOT / "layers/core/hikae"
 
 
@@ -55,6 +59,32 @@ def test_every_setting_that_the_code_reads_is_documented() -> None:
     read = set(re.findall(r'"(HIKAE_\w+)"', (CORE / "runtime/settings.py").read_text()))
     assert len(read) >= len(Settings.__dataclass_fields__) - 1
     assert not read - documented_names(CONFIGURATION, heading="## Environment of the functions")
+
+
+def test_every_attribute_that_a_restore_brings_back_or_names_is_documented() -> None:
+    wanted = {name for name, fate in FATES.items() if fate is not Fate.NEW}
+    assert not wanted - code_spans(MANIFEST)
+
+
+def test_every_key_of_a_manifests_source_is_documented() -> None:
+    source = ast.parse((CORE / "aws/ec2.py").read_text())
+    written = {
+        key.value
+        for call in ast.walk(source)
+        if isinstance(call, ast.keyword) and call.arg == "description" and isinstance(call.value, ast.Dict)
+        for key in call.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert len(written) > 10
+    assert not {f"source.{key}" for key in written} - code_spans(MANIFEST)
+
+
+def test_every_key_of_the_recovery_settings_is_shown_and_the_example_can_be_read() -> None:
+    text = (ROOT / "docs/guide/recovery.md").read_text()
+    section = text.partition("## Where a restore goes")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
+    settings = read_settings(example)
+    assert all(getattr(settings, each.name) for each in fields(settings))
 
 
 def test_every_alarm_is_documented_and_no_other(template: dict[str, Any]) -> None:

@@ -13,6 +13,9 @@ security_groups: {sg-1: sg-9}
 default_security_groups: [sg-8]
 key_pairs: {prod: prod-west}
 instance_profiles: {app: app-west}
+placement_groups: {hpc: hpc-west}
+elastic_ips: {eipalloc-8: eipalloc-9}
+target_groups: {"arn:there": "arn:here"}
 instances:
   i-1: {subnet: subnet-7, private_ip: 10.0.0.5, elastic_ip: eipalloc-1, target_groups: ["arn:x"]}
 """
@@ -26,6 +29,9 @@ def test_all_of_it_is_read():
         default_security_groups=("sg-8",),
         key_pairs={"prod": "prod-west"},
         instance_profiles={"app": "app-west"},
+        placement_groups={"hpc": "hpc-west"},
+        elastic_ips={"eipalloc-8": "eipalloc-9"},
+        target_groups={"arn:there": "arn:here"},
         instances={
             "i-1": InstanceSettings(
                 subnet="subnet-7", private_ip="10.0.0.5", elastic_ip="eipalloc-1", target_groups=("arn:x",)
