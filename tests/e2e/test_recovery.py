@@ -2,9 +2,8 @@
 
 import base64
 import json
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,101 +12,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from local.cloud import LocalCloud
+from local.demo.journal import read_log
+from tests.e2e.drilled_group import KEEPSAKE, SECRET, Group, ended, evidence_of, leftovers, record_of, run, wait_for
 
 pytestmark = pytest.mark.e2e
 
-PLAN = """\
-version: 1
-plan: drilled
-timezone: UTC
-selection: {{resources: [instance], tags: {{Drilled: "true"}}}}
-rules:
-  - name: often
-    schedule: "{minute} {hour} * * *"
-    start_window: 1h
-    protect: snapshots
-    retention: {{keep_last: 3}}
-    copies: [{{region: {region}, retention: {{keep_last: 3}}}}]
-    objectives: {{rpo: 2h, rto: 1h}}
-drill:
-  schedule: "0 4 1 1 *"
-  group_by: tag:Service
-  order: tag:BootOrder
-  probes: [status-checks, {{ssm: systemctl is-active app}}]
-"""
-
-
-def wait_for(found: Callable[[], Any], *, seconds: float) -> Any:
-    """The first answer that is something."""
-    give_up_at = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < give_up_at, "it did not come about"
-        time.sleep(1)
-    return answer
-
-
-@pytest.fixture(scope="module")
-def group(cloud: LocalCloud) -> list[str]:
-    """Three instances with points at the recovery site."""
-    ec2 = cloud.client("ec2", cloud.primary_region)
-    base = next(image for image in ec2.describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs")
-    instances = []
-    for number in range(3):
-        tags = {"Drilled": "true", "Service": "till", "BootOrder": str(number)}
-        answer = ec2.run_instances(
-            ImageId=base["ImageId"],
-            InstanceType="m5.large",
-            MinCount=1,
-            MaxCount=1,
-            UserData="export PASSWORD=do-not-show",
-            BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3"}}],
-            TagSpecifications=[
-                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-            ],
-        )
-        instances.append(answer["Instances"][0]["InstanceId"])
-    slot = datetime.now(tz=UTC).replace(second=0, microsecond=0)
-    for site in ("primary", "recovery"):
-        text = PLAN.format(minute=slot.minute, hour=slot.hour, region=cloud.recovery_region)
-        bucket = cloud.stack_outputs(site)["BucketName"]
-        s3 = cloud.client("s3", cloud.region_of(site))
-        s3.put_object(Bucket=bucket, Key="plans/drilled.yaml", Body=text.encode())
-    wait_for(lambda: len(_running(cloud, instances)) == 3, seconds=60)
-    cloud.invoke("ScheduleBackups", {"now": f"{slot + timedelta(seconds=30):%Y-%m-%dT%H:%M:%SZ}"})
-    there = cloud.client("ec2", cloud.recovery_region)
-
-    def is_copied() -> bool:
-        found = there.describe_snapshots(
-            OwnerIds=["self"], Filters=[{"Name": "tag:hikae:plan", "Values": ["drilled"]}]
-        )["Snapshots"]
-        return len(found) == 6 and all(snapshot["State"] == "completed" for snapshot in found)
-
-    wait_for(is_copied, seconds=240)
-    return instances
-
-
-def _running(cloud: LocalCloud, instances: list[str]) -> list[str]:
-    ec2 = cloud.client("ec2", cloud.primary_region)
-    reservations = ec2.describe_instances(InstanceIds=instances)["Reservations"]
-    return [each["InstanceId"] for r in reservations for each in r["Instances"] if each["State"]["Name"] == "running"]
-
-
-def run(cloud: LocalCloud, name: str, **request: Any) -> str:
-    """Start an execution; its ARN."""
-    machine = cloud.stack_outputs("recovery")["RecoverMachineArn"]
-    answer = cloud.client("stepfunctions", cloud.recovery_region).start_execution(
-        stateMachineArn=machine,
-        name=name,
-        input=json.dumps({"request": {"plan": "drilled", "group": "till", "started_by": "e2e", **request}}),
-    )
-    arn: str = answer["executionArn"]
-    return arn
-
-
-def ended(cloud: LocalCloud, arn: str) -> str:
-    client = cloud.client("stepfunctions", cloud.recovery_region)
-    status: str = client.describe_execution(executionArn=arn)["status"]
-    return "" if status == "RUNNING" else status
+TIME_LIMIT_SECONDS = 20
 
 
 def history_of(cloud: LocalCloud, arn: str) -> str:
@@ -117,39 +27,14 @@ def history_of(cloud: LocalCloud, arn: str) -> str:
     return json.dumps([event for page in pages for event in page["events"]], default=str)
 
 
-def evidence_of(cloud: LocalCloud, name: str) -> dict[str, Any]:
-    s3 = cloud.client("s3", cloud.recovery_region)
-    bucket = cloud.stack_outputs("recovery")["BucketName"]
-    found = s3.list_objects_v2(Bucket=bucket, Prefix=f"evidence/{name}.json")
-    if not found.get("KeyCount"):
-        return {}
-    evidence: dict[str, Any] = json.loads(s3.get_object(Bucket=bucket, Key=f"evidence/{name}.json")["Body"].read())
-    return evidence
-
-
-def leftovers(cloud: LocalCloud) -> list[str]:
-    ec2 = cloud.client("ec2", cloud.recovery_region)
-    filters = [{"Name": "tag:hikae:drill", "Values": ["*"]}]
-    instances = [i for r in ec2.describe_instances(Filters=filters)["Reservations"] for i in r["Instances"]]
-    alive = [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"]
-    volumes = [each["VolumeId"] for each in ec2.describe_volumes(Filters=filters)["Volumes"]]
-    images = [each["ImageId"] for each in ec2.describe_images(Owners=["self"], Filters=filters)["Images"]]
-    endpoints = [
-        each["VpcEndpointId"]
-        for each in ec2.describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
-        if each["State"].lower() != "deleted"
-    ]
-    return [*alive, *volumes, *images, *endpoints]
-
-
-def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: list[str]) -> None:
-    arn = run(cloud, "drill-till-1", mode="drill")
+def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: Group) -> None:
+    arn = run(cloud, "drill-till-1", mode="drill", before=group.between)
     status = wait_for(lambda: ended(cloud, arn), seconds=420)
     evidence = evidence_of(cloud, "drill-till-1")
     assert evidence, f"{status}, and no evidence: {history_of(cloud, arn)[-4000:]}"
     record = json.loads(evidence["record"])
     assert (status, record["outcome"]) == ("SUCCEEDED", "succeeded"), record
-    assert {member["resource"] for member in record["members"]} == set(group)
+    assert {member["resource"] for member in record["members"]} == set(group.instances)
     assert record["rto_met"] is True
     assert all(probe["state"] == "passed" for member in record["members"] for probe in member["probes"])
     assert leftovers(cloud) == []
@@ -158,18 +43,90 @@ def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: l
     key.verify(base64.b64decode(evidence["signature"]), evidence["record"].encode(), ECDSA(SHA256()))
 
 
-def test_user_data_is_in_no_history(cloud: LocalCloud, group: list[str]) -> None:
+def test_user_data_is_in_no_history(cloud: LocalCloud, group: Group) -> None:
     arn = cloud.stack_outputs("recovery")["RecoverMachineArn"].replace(":stateMachine:", ":execution:")
     text = history_of(cloud, f"{arn}:drill-till-1")
     assert "PASSWORD" not in text
-    assert base64.b64encode(b"export PASSWORD=do-not-show").decode() not in text
+    assert base64.b64encode(SECRET.encode()).decode() not in text
 
 
-def test_a_drill_that_is_stopped_by_hand_is_swept_and_recorded(cloud: LocalCloud, group: list[str]) -> None:
+def test_a_drill_that_is_stopped_by_hand_is_swept_and_recorded(cloud: LocalCloud, group: Group) -> None:
     arn = run(cloud, "drill-till-2", mode="drill")
     wait_for(lambda: leftovers(cloud), seconds=120)
     cloud.client("stepfunctions", cloud.recovery_region).stop_execution(executionArn=arn)
-    evidence = wait_for(lambda: evidence_of(cloud, "drill-till-2"), seconds=300)
-    record = json.loads(evidence["record"])
+    record = wait_for(lambda: record_of(cloud, "drill-till-2"), seconds=300)
     assert "it was stopped" in record["failure"]
     wait_for(lambda: leftovers(cloud) == [], seconds=60)
+
+
+def test_a_drill_that_runs_out_of_time_is_swept_and_recorded(cloud: LocalCloud, group: Group) -> None:
+    """The rule on the status change tears it down at once, and the next sweep records it."""
+    states = cloud.client("stepfunctions", cloud.recovery_region)
+    machine = cloud.stack_outputs("recovery")["RecoverMachineArn"]
+    definition = json.loads(states.describe_state_machine(stateMachineArn=machine)["definition"])
+    assert definition["TimeoutSeconds"] == 4 * 60 * 60
+    # As it is deployed, but for the time, and it comes to no end by itself.
+    endless = {
+        "AfterProbe": {"Type": "Pass", "Next": "WaitProbe"},
+        "WaitProbe": {"Type": "Wait", "Seconds": 10, "Next": "Probe"},
+    }
+    hurried = {**definition, "TimeoutSeconds": TIME_LIMIT_SECONDS, "States": {**definition["States"], **endless}}
+    with switched_off(cloud, "RecoverySweepTimer"):
+        states.update_state_machine(stateMachineArn=machine, definition=json.dumps(hurried))
+        try:
+            arn = run(cloud, "drill-till-3", mode="drill", before=group.between)
+            wait_for(lambda: leftovers(cloud), seconds=TIME_LIMIT_SECONDS)
+            assert wait_for(lambda: ended(cloud, arn), seconds=60) == "TIMED_OUT"
+        finally:
+            states.update_state_machine(stateMachineArn=machine, definition=json.dumps(definition))
+        wait_for(lambda: leftovers(cloud) == [], seconds=60)  # nobody but the rule can have done that
+        cloud.invoke("Recover", {"step": "sweep"}, site="recovery")
+    record = record_of(cloud, "drill-till-3")
+    assert record["outcome"] == "failed"
+    assert "it took longer than a run may" in record["failure"]
+    assert any(each.startswith("i-") for each in record["torn_down"])
+
+
+@contextmanager
+def switched_off(cloud: LocalCloud, logical_id: str) -> Iterator[None]:
+    """A schedule of the recovery site does not fire while this lasts."""
+    scheduler, name = cloud.client("scheduler", cloud.recovery_region), cloud.resource("recovery", logical_id)
+    schedule = scheduler.get_schedule(Name=name)
+    known = {key: schedule[key] for key in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")}
+    scheduler.update_schedule(**known, State="DISABLED")
+    try:
+        yield
+    finally:
+        scheduler.update_schedule(**known, State="ENABLED")
+
+
+def test_what_a_restore_would_lack_is_looked_for_by_schedule_logged_and_an_alarm(
+    cloud: LocalCloud, group: Group
+) -> None:
+    scheduler = cloud.client("scheduler", cloud.recovery_region)
+    schedule = scheduler.get_schedule(Name=cloud.resource("recovery", "ReadinessTimer"))
+    assert schedule["ScheduleExpression"] == "rate(1 day)"
+    known = {key: schedule[key] for key in ("Name", "FlexibleTimeWindow", "Target")}
+    # It is due at once: its last time was when it was made.
+    scheduler.update_schedule(**known, ScheduleExpression="rate(1 minute)")
+    logs, name = cloud.client("logs", cloud.recovery_region), cloud.resource("recovery", "Recover")
+
+    def found() -> dict[str, dict[str, Any]]:
+        lines = [line for line in read_log(logs, name) if "remedy" in line]
+        return {line["what"]: dict(line) for line in lines if set(line["resources"]) & {*group.instances, ""}}
+
+    expected = f"key pair {KEEPSAKE} is not in this Region"
+    try:
+        wait_for(lambda: any(what.startswith(expected) for what in found()), seconds=90)
+    finally:
+        scheduler.update_schedule(**known, ScheduleExpression=schedule["ScheduleExpression"])
+    [line] = [line for what, line in found().items() if what.startswith(expected)]
+    assert (line["level"], line["resources"]) == ("ERROR", group.instances[:1])
+    assert "hikae ready --import-keys" in line["remedy"]
+    alarm = cloud.resource("recovery", "ReadinessGaps")
+    cloudwatch = cloud.client("cloudwatch", cloud.recovery_region)
+
+    def state() -> str:
+        return str(cloudwatch.describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"])
+
+    wait_for(lambda: state() == "ALARM", seconds=30)
