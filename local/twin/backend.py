@@ -17,6 +17,7 @@ from moto.ec2.responses import EC2Response
 from local.twin import commands, recycle_bin, service_quotas, signing
 from local.twin.deprecation import DeprecationBackend, DeprecationResponse
 from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
+from local.twin.key_pairs import KeyPairsResponse
 from local.twin.launch_options import LaunchOptionsResponse
 from local.twin.root_volumes import RootVolumesBackend, RootVolumesResponse
 from local.twin.tiers import TiersBackend, TiersResponse
@@ -44,6 +45,7 @@ class TwinResponse(
     VolumeCopiesResponse,
     RootVolumesResponse,
     LaunchOptionsResponse,
+    KeyPairsResponse,
 ):
     """One request to EC2."""
 

@@ -24,6 +24,7 @@ class ImagesResponse(InstancesResponse):
             is_rebooting=not self._get_bool_param("NoReboot", False),
             overrides=parse_block_devices(self._get_param("BlockDeviceMappings", [])),
             tags=ImageTags(image=tags["image"], snapshot=tags["snapshot"]),
+            location=self._get_param("SnapshotLocation"),
         )
         return ActionResult({"ImageId": image.id})
 

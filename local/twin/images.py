@@ -73,6 +73,7 @@ class ImagesBackend(InstancesBackend):
         is_rebooting: bool,
         overrides: Sequence[RequestedDevice],
         tags: ImageTags,
+        location: str | None = None,
     ) -> Image:
         """CreateImage: one snapshot of every EBS volume, all at one instant; pending until all are completed.
 
@@ -81,6 +82,9 @@ class ImagesBackend(InstancesBackend):
         """
         instance = self.get_instance(instance_id)
         name = self._claimable(name)
+        if location not in (None, "regional"):
+            # SnapshotLocation: "Only supported for instances in Local Zones".
+            raise refuse("InvalidParameterValue", f"'{location}' is no location for snapshots of this instance.")
         if instance.state not in ("running", "stopped"):
             raise refuse("IncorrectState", f"Instance '{instance_id}' is not 'running' or 'stopped'.")
         if instance.root_device_type != "ebs":

@@ -10,6 +10,7 @@ from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models.instances import Instance, Reservation
 
 from local.twin.errors import refuse
+from local.twin.launch_checks import check_machine
 from local.twin.matching import select
 from local.twin.snapshots import SnapshotsResponse
 
@@ -60,6 +61,10 @@ _READERS: dict[str, Callable[[Instance], Any]] = {
     "virtualization-type": lambda instance: instance.virtualization_type,
     "vpc-id": lambda instance: instance.vpc_id,
 }
+
+
+# botocore, ModifyInstanceAttributeRequest; EC2 User Guide, "Change the instance type".
+_ONLY_WHEN_STOPPED = ("InstanceType", "UserData", "Kernel", "Ramdisk", "EbsOptimized", "EnaSupport", "SriovNetSupport")
 
 
 def _of_instance(read: Callable[[Instance], Any]) -> Callable[[tuple[Reservation, Instance]], Any]:
@@ -116,6 +121,23 @@ class InstancesResponse(SnapshotsResponse):
     def terminate_instances(self) -> ActionResult:
         changes = self.backend.terminate(self._get_param("InstanceIds", []))
         return ActionResult({"TerminatingInstances": [change.describe() for change in changes]})
+
+    def modify_instance_attribute(self) -> ActionResult:
+        """moto's, but for what only a stopped instance lets be changed, and for a type that there is not.
+
+        ModifyInstanceAttribute: "To modify some attributes, the instance must be stopped".
+        """
+        instance = self.backend.get_instance(self._get_param("InstanceId"))
+        named = self._get_param("Attribute") or ""
+        for attribute in _ONLY_WHEN_STOPPED:
+            is_asked = attribute in self.params or named == attribute[0].lower() + attribute[1:]
+            if is_asked and instance.state != "stopped":
+                raise refuse("IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'stopped' state.")
+        asked = self._get_param("InstanceType") or {}
+        instance_type = asked.get("Value") or (self._get_param("Value") if named == "instanceType" else None)
+        if instance_type:
+            check_machine(instance_type, self.backend.launch_of(instance.id).image)
+        return super().modify_instance_attribute()
 
     def describe_instances(self) -> ActionResult:
         """Reservations, each with only those of its instances that were asked for and are on this page."""
@@ -192,13 +214,22 @@ class InstancesResponse(SnapshotsResponse):
             "InstanceState": {"Code": instance.state_code, "Name": instance.state},
             "InstanceStatus": check,
             "SystemStatus": check,
-            "Events": [],
+            "Events": self.backend.launch_of(instance.id).events,
         }
+
+
+def _events(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda status: [event[name] for event in status["Events"]]
 
 
 _STATUS_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "availability-zone": lambda status: status["AvailabilityZone"],
-    "event.code": lambda status: [event["Code"] for event in status["Events"]],
+    "event.code": _events("Code"),
+    "event.description": _events("Description"),
+    "event.instance-event-id": _events("InstanceEventId"),
+    "event.not-after": _events("NotAfter"),
+    "event.not-before": _events("NotBefore"),
+    "event.not-before-deadline": _events("NotBeforeDeadline"),
     "instance-state-code": lambda status: status["InstanceState"]["Code"],
     "instance-state-name": lambda status: status["InstanceState"]["Name"],
     "instance-status.reachability": lambda status: [

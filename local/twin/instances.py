@@ -17,7 +17,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from moto.ec2.exceptions import OperationDisableApiStopNotPermitted, OperationNotPermitted4
-from moto.ec2.models.instance_types import INSTANCE_TYPES as _TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 
 from local.twin.block_devices import Device, check_snapshot_of_device, merge_block_devices, parse_block_devices
@@ -27,10 +26,10 @@ from local.twin.errors import refuse
 from local.twin.events import instance_changed
 from local.twin.image_catalog import ImageCatalog
 from local.twin.image_record import Image
+from local.twin.launch_checks import DEFAULT_TYPE, INSTANCE_TYPES, check_machine
 from local.twin.quotas import STANDARD_FAMILIES, STANDARD_VCPUS
 from local.twin.volumes import Volume, check_volume_type
 
-INSTANCE_TYPES = {each["InstanceType"]: each for each in (_TYPES.values() if isinstance(_TYPES, dict) else _TYPES)}
 _STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _START = timedelta(seconds=25)
 _STOP = timedelta(seconds=30)
@@ -57,6 +56,7 @@ class Launch:
     is_checked: bool = False
     has_reported: bool = False
     is_impaired: bool = False
+    events: list[dict[str, Any]] = field(default_factory=list)
     console: str = ""
     transition: Timer | None = None
 
@@ -130,10 +130,15 @@ class InstancesBackend(ImageCatalog):
         ):
             devices = merge_block_devices(image=devices, requested=parse_block_devices(mappings or []))
         devices = [self._complete(device, image=image) for device in devices]
-        self._check_vcpus(kwargs.get("instance_type") or "m1.small", count)
+        told = template.data if template else {}
+        kwargs.setdefault("is_instance_type_default", not kwargs.get("instance_type"))
+        asked = None if kwargs["is_instance_type_default"] else kwargs["instance_type"]
+        instance_type = asked or told.get("InstanceType") or DEFAULT_TYPE
+        check_machine(instance_type, image)
+        self._check_key_pair(kwargs.get("key_name") or told.get("KeyName"))
+        self._check_vcpus(instance_type, count)
         self._check_address(kwargs.get("private_ip"), subnet_id=kwargs.get("subnet_id"))
         tags = kwargs.pop("tags", None) or {}
-        kwargs.setdefault("is_instance_type_default", not kwargs.get("instance_type"))
         reservation = super().run_instances(
             image_id,
             count,
@@ -158,6 +163,10 @@ class InstancesBackend(ImageCatalog):
                 for interface in instance.network_interfaces:
                     interface.delete_on_termination = True
         return reservation
+
+    def _check_key_pair(self, name: str | None) -> None:
+        if name and name not in self.key_pairs:
+            raise refuse("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
 
     def _check_vcpus(self, instance_type: str, count: int) -> None:
         """VcpuLimitExceeded above the quota on running On-Demand instances, which is counted in vCPUs.
@@ -255,13 +264,16 @@ class InstancesBackend(ImageCatalog):
         instance.start()
         launch = self._launches[instance.id]
         launch.running_since = self.now
+        self._await_checks(launch)
+        self._enter(instance, "running")
+
+    def _await_checks(self, launch: Launch) -> None:
         launch.is_checked = launch.has_reported = False
         since = launch.running_since
         self.call_later(_INITIALIZING, lambda: self._note(launch, since, "is_checked"))
         self.call_later(_REGISTRATION, lambda: self._note(launch, since, "has_reported"))
-        self._enter(instance, "running")
 
-    def _note(self, launch: Launch, since: datetime, what: str) -> None:
+    def _note(self, launch: Launch, since: datetime | None, what: str) -> None:
         """Something has come about, unless the instance was stopped since."""
         if launch.running_since == since:
             setattr(launch, what, True)
@@ -375,6 +387,40 @@ class InstancesBackend(ImageCatalog):
         self._launches[instance.id].running_since = None
         is_stuck = instance.id in self._stuck
         self._enter(instance, "shutting-down", then=None if is_stuck else finish, after=_TERMINATION)
+
+    def schedule_event(self, instance_id: str, code: str, *, not_before: datetime) -> None:
+        """Let AWS have scheduled an event for the instance: for tests.
+
+        EC2 User Guide, "Scheduled events for Amazon EC2 instances": instance-stop, instance-retirement,
+        instance-reboot, system-reboot, system-maintenance.
+        """
+        number = self.world.random.getrandbits(64)
+        self.launch_of(instance_id).events.append(
+            {
+                "InstanceEventId": f"instance-event-{number:017x}",
+                "Code": code,
+                "Description": f"The instance is scheduled for {code}.",
+                "NotBefore": not_before,
+                "NotAfter": not_before + timedelta(hours=2),
+                "NotBeforeDeadline": not_before + timedelta(days=7),
+            }
+        )
+
+    def recover(self, instance_id: str) -> None:
+        """What the alarm action `recover` does to an impaired instance: for tests.
+
+        EC2 User Guide, "CloudWatch action based recovery": identical to the original, ids, addresses and volumes
+        included, after a restart; what was in memory is lost.
+        """
+        instance, launch = self.get_instance(instance_id), self.launch_of(instance_id)
+        if instance.state != "running" or not launch.is_impaired:
+            raise refuse("IncorrectInstanceState", f"The instance '{instance_id}' is not impaired.")
+        for volume in self.volumes_of(instance).values():
+            volume.unflushed.clear()
+        launch.is_impaired = False
+        launch.rebooted_at.append(self.now)
+        launch.running_since = self.now
+        self._await_checks(launch)
 
     def stick(self, instance_id: str) -> None:
         """Let the instance stay in `shutting-down` once it gets there: for tests.

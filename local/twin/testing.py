@@ -22,6 +22,7 @@ from local.twin.commands import Shells, shells_of
 from local.twin.events import Envelope
 from local.twin.inspection import describe_state
 from local.twin.keys import MotoKeys
+from local.twin.neighbours import honest
 from local.twin.world import Durations, World
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -79,6 +80,7 @@ class Twin:
         if self.account_id != DEFAULT_ACCOUNT_ID:
             self._stack.enter_context(patch.dict(os.environ, {"MOTO_ACCOUNT_ID": self.account_id}))
         self._stack.enter_context(installed(self.world))
+        self._stack.enter_context(honest())
         self._stack.enter_context(mock_aws())
         boto3.DEFAULT_SESSION = shared_session()  # mock_aws puts the former one back
         mock_random.seed(self._seed)
@@ -145,6 +147,14 @@ class Twin:
     def impair(self, instance_id: str, *, region: str = "us-east-1") -> None:
         """Let the instance's status checks fail once it is no longer initializing."""
         self.backend(region).launch_of(instance_id).is_impaired = True
+
+    def schedule_event(self, instance_id: str, code: str, *, not_before: datetime, region: str = "us-east-1") -> None:
+        """Let AWS have scheduled an event for the instance, as `system-reboot` or `instance-retirement`."""
+        self.backend(region).schedule_event(instance_id, code, not_before=not_before)
+
+    def recover(self, instance_id: str, *, region: str = "us-east-1") -> None:
+        """Do what the alarm action `recover` does."""
+        self.backend(region).recover(instance_id)
 
     def print_to_console(self, instance_id: str, text: str, *, region: str = "us-east-1") -> None:
         """Let the instance have written this to its console."""

@@ -21,7 +21,7 @@ def ec2(twin: Twin) -> Any:
     return twin.client("ec2", REGION)
 
 
-def launch(twin: Twin, *, root: str = "ebs", devices: list[dict[str, Any]] | None = None) -> str:
+def run(twin: Twin, *, root: str = "ebs", devices: list[dict[str, Any]] | None = None) -> str:
     ec2 = twin.client("ec2", REGION)
     filters = [{"Name": "root-device-type", "Values": [root]}]
     image = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"][0]["ImageId"]
@@ -45,7 +45,7 @@ def volumes_of(ec2: Any, instance_id: str) -> dict[str, str]:
 
 
 def test_every_ebs_volume_gets_a_snapshot_and_all_of_them_start_at_one_instant(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin)
+    instance_id = run(twin)
     twin.write(volumes_of(ec2, instance_id)["/dev/sdf"], b"orders")
     image_id = ec2.create_image(InstanceId=instance_id, Name="orders", NoReboot=True)["ImageId"]
     mapped = {
@@ -60,7 +60,7 @@ def test_every_ebs_volume_gets_a_snapshot_and_all_of_them_start_at_one_instant(t
 
 
 def test_the_mapping_tells_the_volumes_as_they_are(twin: Twin, ec2: Any) -> None:
-    image_id = ec2.create_image(InstanceId=launch(twin), Name="orders")["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name="orders")["ImageId"]
     image = describe(ec2, image_id)
     mapped = {each["DeviceName"]: each for each in image["BlockDeviceMappings"]}
     io2 = mapped["/dev/sdf"]["Ebs"]
@@ -73,7 +73,7 @@ def test_the_mapping_tells_the_volumes_as_they_are(twin: Twin, ec2: Any) -> None
 
 
 def test_an_image_is_pending_until_its_last_snapshot_is_completed_and_then_says_so(twin: Twin, ec2: Any) -> None:
-    image_id = ec2.create_image(InstanceId=launch(twin), Name="orders")["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name="orders")["ImageId"]
     assert describe(ec2, image_id)["State"] == "pending"
     while describe(ec2, image_id)["State"] == "pending":
         twin.clock.advance(timedelta(seconds=5))
@@ -86,7 +86,7 @@ def test_an_image_is_pending_until_its_last_snapshot_is_completed_and_then_says_
 
 
 def test_an_image_fails_with_its_first_failing_snapshot(twin: Twin, ec2: Any) -> None:
-    image_id = ec2.create_image(InstanceId=launch(twin), Name="orders")["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name="orders")["ImageId"]
     snapshot_id = describe(ec2, image_id)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
     twin.backend(REGION).fail_snapshot(snapshot_id)
     twin.clock.advance(timedelta(hours=1))
@@ -104,7 +104,7 @@ def test_image_and_snapshots_are_tagged_in_the_call(twin: Twin, ec2: Any) -> Non
         {"ResourceType": "image", "Tags": [{"Key": "kind", "Value": "image"}]},
         {"ResourceType": "snapshot", "Tags": [{"Key": "kind", "Value": "snapshot"}]},
     ]
-    image_id = ec2.create_image(InstanceId=launch(twin), Name="orders", TagSpecifications=specifications)["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name="orders", TagSpecifications=specifications)["ImageId"]
     assert describe(ec2, image_id)["Tags"] == [{"Key": "kind", "Value": "image"}]
     for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         assert snapshot["Tags"] == [{"Key": "kind", "Value": "snapshot"}]
@@ -113,13 +113,13 @@ def test_image_and_snapshots_are_tagged_in_the_call(twin: Twin, ec2: Any) -> Non
 def test_tags_for_another_type_are_refused(twin: Twin, ec2: Any) -> None:
     specifications = [{"ResourceType": "volume", "Tags": [{"Key": "a", "Value": "b"}]}]
     with pytest.raises(ClientError) as refusal:
-        ec2.create_image(InstanceId=launch(twin), Name="orders", TagSpecifications=specifications)
+        ec2.create_image(InstanceId=run(twin), Name="orders", TagSpecifications=specifications)
     assert code(refusal) == "InvalidParameterValue"
     assert ec2.describe_images(Owners=["self"])["Images"] == []
 
 
 def test_a_name_in_use_is_refused_and_nothing_is_made(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin)
+    instance_id = run(twin)
     ec2.create_image(InstanceId=instance_id, Name="orders")
     before = len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
     with pytest.raises(ClientError) as refusal:
@@ -131,18 +131,18 @@ def test_a_name_in_use_is_refused_and_nothing_is_made(twin: Twin, ec2: Any) -> N
 @pytest.mark.parametrize("name", ["a" * 129, "with:colon", "with,comma", "ümlaut"])
 def test_a_name_that_is_too_long_or_badly_spelt_is_refused(twin: Twin, ec2: Any, name: str) -> None:
     with pytest.raises(ClientError) as refusal:
-        ec2.create_image(InstanceId=launch(twin), Name=name)
+        ec2.create_image(InstanceId=run(twin), Name=name)
     assert code(refusal) == "InvalidAMIName.Malformed"
 
 
 def test_a_name_may_have_every_character_that_is_documented(twin: Twin, ec2: Any) -> None:
     name = "a(b)[c] d.e/f-g'h@i_j"
-    image_id = ec2.create_image(InstanceId=launch(twin), Name=name)["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name=name)["ImageId"]
     assert describe(ec2, image_id)["Name"] == name
 
 
 def test_only_running_and_stopped_instances_become_images(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin)
+    instance_id = run(twin)
     ec2.stop_instances(InstanceIds=[instance_id])
     with pytest.raises(ClientError) as stopping:
         ec2.create_image(InstanceId=instance_id, Name="while stopping")
@@ -156,14 +156,14 @@ def test_only_running_and_stopped_instances_become_images(twin: Twin, ec2: Any) 
 
 
 def test_an_instance_store_backed_instance_is_refused(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin, root="instance-store", devices=[])
+    instance_id = run(twin, root="instance-store", devices=[])
     with pytest.raises(ClientError) as refusal:
         ec2.create_image(InstanceId=instance_id, Name="orders")
     assert code(refusal) == "InvalidParameterValue"
 
 
 def test_a_running_instance_is_rebooted_unless_no_reboot_is_asked_for(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin)
+    instance_id = run(twin)
     launched = twin.backend(REGION).launch_of(instance_id)
     ec2.create_image(InstanceId=instance_id, Name="first", NoReboot=True)
     assert launched.rebooted_at == []
@@ -173,7 +173,7 @@ def test_a_running_instance_is_rebooted_unless_no_reboot_is_asked_for(twin: Twin
 
 
 def test_a_reboot_brings_what_was_buffered_to_the_disk_and_no_reboot_leaves_it_out(twin: Twin, ec2: Any) -> None:
-    instance_id = launch(twin, devices=[])
+    instance_id = run(twin, devices=[])
     volume_id = volumes_of(ec2, instance_id)["/dev/xvda"]
     blank = twin.digest_of(volume_id)
     twin.write(volume_id, b"buffered", is_flushed=False)
@@ -192,7 +192,7 @@ def test_a_mapping_may_leave_a_volume_out_and_change_what_termination_does(twin:
         {"DeviceName": "/dev/sdf", "NoDevice": ""},
         {"DeviceName": "/dev/sdg", "Ebs": {"DeleteOnTermination": True}},
     ]
-    image_id = ec2.create_image(InstanceId=launch(twin), Name="orders", BlockDeviceMappings=mappings)["ImageId"]
+    image_id = ec2.create_image(InstanceId=run(twin), Name="orders", BlockDeviceMappings=mappings)["ImageId"]
     mapped = {each["DeviceName"]: each for each in describe(ec2, image_id)["BlockDeviceMappings"]}
     assert "/dev/sdf" not in mapped
     assert mapped["/dev/sdg"]["Ebs"]["DeleteOnTermination"] is True
@@ -202,12 +202,51 @@ def test_a_mapping_may_leave_a_volume_out_and_change_what_termination_does(twin:
 def test_a_mapping_may_not_change_size_encryption_or_type(twin: Twin, ec2: Any, change: dict[str, Any]) -> None:
     mappings = [{"DeviceName": "/dev/sdg", "Ebs": change}]
     with pytest.raises(ClientError) as refusal:
-        ec2.create_image(InstanceId=launch(twin), Name="orders", BlockDeviceMappings=mappings)
+        ec2.create_image(InstanceId=run(twin), Name="orders", BlockDeviceMappings=mappings)
     assert code(refusal) == "InvalidBlockDeviceMapping"
 
 
 def test_a_dry_run_makes_nothing(twin: Twin, ec2: Any) -> None:
     with pytest.raises(ClientError) as refusal:
-        ec2.create_image(InstanceId=launch(twin), Name="orders", DryRun=True)
+        ec2.create_image(InstanceId=run(twin), Name="orders", DryRun=True)
     assert code(refusal) == "DryRunOperation"
     assert ec2.describe_images(Owners=["self"])["Images"] == []
+
+
+def test_an_image_stands_on_one_snapshot_of_each_volume_and_is_pending_first(
+    cloud: Any, launch: Any, settle: Any
+) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    instance = launch(cloud, data_volumes=2)
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "a", "Value": "b"}]}]
+    image_id = ec2.create_image(InstanceId=instance["InstanceId"], Name="orders", TagSpecifications=tags)["ImageId"]
+    assert describe(ec2, image_id)["State"] == "pending"
+    settle(cloud)
+    found = describe(ec2, image_id)
+    assert (found["State"], found["RootDeviceType"]) == ("available", "ebs")
+    mapped = {each["DeviceName"]: each["Ebs"] for each in found["BlockDeviceMappings"]}
+    snapshots = ec2.describe_snapshots(SnapshotIds=[each["SnapshotId"] for each in mapped.values()])["Snapshots"]
+    attached = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
+    source = {each["SnapshotId"]: each["VolumeId"] for each in snapshots}
+    assert {device: source[ebs["SnapshotId"]] for device, ebs in mapped.items()} == attached
+    assert [each["Tags"] for each in snapshots] == [[{"Key": "a", "Value": "b"}]] * 3
+
+
+def test_a_second_image_of_that_name_and_one_of_a_terminated_instance_are_refused(
+    cloud: Any, launch: Any, settle: Any, refused: Any
+) -> None:
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
+    ec2.create_image(InstanceId=instance_id, Name="orders")
+    settle(cloud)
+    with refused("InvalidAMIName.Duplicate"):
+        ec2.create_image(InstanceId=instance_id, Name="orders")
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    with refused("IncorrectState"):
+        ec2.create_image(InstanceId=instance_id, Name="other")
+
+
+def test_snapshots_go_nowhere_but_into_the_region(twin: Twin, ec2: Any, refused: Any) -> None:
+    instance_id = run(twin)
+    with refused("InvalidParameterValue"):
+        ec2.create_image(InstanceId=instance_id, Name="local", SnapshotLocation="local")

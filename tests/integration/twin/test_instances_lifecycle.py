@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from moto.ec2.exceptions import EC2ClientError
 
 from local.twin.testing import Twin
 
@@ -218,3 +219,111 @@ def test_a_dry_run_changes_nothing(twin: Twin, launch: Any, refused: Any, action
     with refused("DryRunOperation"):
         getattr(twin.client("ec2", REGION), f"{action}_instances")(InstanceIds=[instance_id], DryRun=True)
     assert state(twin, instance_id) == "running"
+
+
+def test_a_stop_and_a_termination_take_their_time(cloud: Any, launch: Any, settle: Any) -> None:
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
+    ec2.stop_instances(InstanceIds=[instance_id])
+    assert state(cloud, instance_id) == "stopping"
+    settle(cloud)
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    assert state(cloud, instance_id) == "shutting-down"
+    settle(cloud)
+    assert state(cloud, instance_id) == "terminated"
+
+
+def test_the_type_is_changed_only_while_stopped_and_to_one_that_fits(
+    cloud: Any, launch: Any, settle: Any, refused: Any
+):
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
+    with refused("IncorrectInstanceState"):
+        ec2.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": "t3.small"})
+    ec2.modify_instance_attribute(InstanceId=instance_id, SourceDestCheck={"Value": False})
+    ec2.stop_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    for instance_type in ("t9.huge", "t4g.micro"):
+        with refused("InvalidParameterValue"):
+            ec2.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": instance_type})
+    ec2.modify_instance_attribute(InstanceId=instance_id, Attribute="instanceType", Value="t3.small")
+    assert describe(cloud, instance_id)["InstanceType"] == "t3.small"
+
+
+def test_the_volumes_of_an_image_go_with_the_instance_unless_it_says_otherwise(
+    cloud: Any, launch: Any, settle: Any
+) -> None:
+    ec2, source = cloud.client("ec2", REGION), launch(cloud, data_volumes=1)
+    image_id = ec2.create_image(InstanceId=source["InstanceId"], Name="orders")["ImageId"]
+    settle(cloud)
+    started = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.micro")["Instances"][0]
+    settle(cloud)
+    mapped = describe(cloud, started["InstanceId"])["BlockDeviceMappings"]
+    image = ec2.describe_images(ImageIds=[image_id])["Images"][0]["BlockDeviceMappings"]
+    assert [each["Ebs"]["DeleteOnTermination"] for each in mapped] == [True, True]
+    assert [each["Ebs"]["DeleteOnTermination"] for each in image] == [True, True]
+
+
+def test_scheduled_events_are_told_and_found_by_their_code(cloud: Any, launch: Any) -> None:
+    ec2, planned, other = cloud.client("ec2", REGION), launch(cloud)["InstanceId"], launch(cloud)["InstanceId"]
+
+    def found(name: str, value: str) -> list[str]:
+        answer = ec2.describe_instance_status(Filters=[{"Name": name, "Values": [value]}])
+        return [each["InstanceId"] for each in answer["InstanceStatuses"]]
+
+    assert found("event.code", "system-reboot") == []
+    cloud.schedule_event(planned, "system-reboot", not_before=cloud.clock.now() + timedelta(days=14))
+    assert found("event.code", "system-reboot") == [planned]
+    assert found("event.code", "instance-stop") == []
+    assert set(found("instance-state-name", "running")) == {planned, other}
+    [status] = ec2.describe_instance_status(InstanceIds=[planned])["InstanceStatuses"]
+    assert status["Events"][0]["NotBefore"] == cloud.clock.now() + timedelta(days=14)
+
+
+def test_a_status_is_initializing_before_it_is_ok(cloud: Any) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "root-device-type", "Values": ["ebs"]}])["Images"]
+    image_id = images[0]["ImageId"] if images else "ami-12345678"
+    ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.micro")
+    seen = []
+    for _ in range(2):
+        cloud.clock.advance(timedelta(minutes=2))
+        [status] = ec2.describe_instance_status(IncludeAllInstances=True)["InstanceStatuses"]
+        seen.append(status["InstanceStatus"]["Status"])
+    assert seen == ["initializing", "ok"]
+
+
+def test_a_recovered_instance_is_the_same_one_without_what_was_in_memory(twin: Twin, launch: Any) -> None:
+    instance = launch(twin)
+    instance_id, volume_id = instance["InstanceId"], instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    with pytest.raises(EC2ClientError, match="not impaired"):
+        twin.recover(instance_id)
+    before = twin.digest_of(volume_id)
+    twin.write(volume_id, b"in memory only", is_flushed=False)
+    twin.impair(instance_id)
+    twin.recover(instance_id)
+    twin.freeze(volume_id)  # whatever is still held back would reach the disk now
+    assert twin.digest_of(volume_id) == before
+    twin.clock.advance(timedelta(minutes=3))
+    again = describe(twin, instance_id)
+    assert (again["State"]["Name"], again["PrivateIpAddress"]) == ("running", instance["PrivateIpAddress"])
+    assert again["BlockDeviceMappings"][0]["Ebs"]["VolumeId"] == volume_id
+    [status] = twin.client("ec2", REGION).describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"]
+    assert status["SystemStatus"]["Status"] == "ok"
+
+
+def test_a_public_address_changes_with_a_stop_and_the_private_one_stays(twin: Twin, launch: Any, settle: Any) -> None:
+    """EC2 User Guide, "Amazon EC2 instance IP addressing"."""
+    ec2, before = twin.client("ec2", REGION), launch(twin)
+    for change in (ec2.stop_instances, ec2.start_instances):
+        change(InstanceIds=[before["InstanceId"]])
+        settle(twin)
+    after = describe(twin, before["InstanceId"])
+    assert after["PrivateIpAddress"] == before["PrivateIpAddress"]
+    assert after["PublicIpAddress"] != before["PublicIpAddress"]
+
+
+def test_key_pairs_are_found_by_their_ids(cloud: Any, refused: Any) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    ids = [ec2.create_key_pair(KeyName=name)["KeyPairId"] for name in ("one", "two")]
+    assert [each["KeyName"] for each in ec2.describe_key_pairs(KeyPairIds=ids[:1])["KeyPairs"]] == ["one"]
+    with refused("InvalidKeyPair.NotFound"):
+        ec2.describe_key_pairs(KeyPairIds=["key-0123456789abcdef0"])
