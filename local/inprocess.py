@@ -4,6 +4,7 @@ Nothing of the product is replaced: buckets, tables, queues and keys exist, and 
 do when deployed. Tests and benchmarks move the twin's clock; no time passes by itself.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from hikae.ports import Outcome
 from hikae.runtime import wiring
 from hikae.runtime.settings import Settings
 from local.state_machine import Player
+from local.twin.services import loopback_block
 from local.twin.testing import Twin
 from local.twin.world import Durations
 from local.workers import Turns
@@ -355,7 +357,9 @@ class Installation:
 
     def _make_recovery(self, region: Region = RECOVERY) -> dict[str, str]:
         """What the template makes for recovery, and a network of the user's to restore into."""
-        self.drill_vpc = self._make_vpc("10.255.0.0/16", "10.255.{}.0/24", region)
+        block = loopback_block(os.getpid())
+        # Loopback's addresses, so that probes reach what the twin's instances serve.
+        self.drill_vpc = self._make_vpc(f"{block}.0.0/16", f"{block}.{{}}.0/24", region)
         self.restore_vpc = self._make_vpc("172.31.0.0/16", "172.31.{}.0/20", region)
         kms = self.twin.client("kms", region)
         evidence_key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]

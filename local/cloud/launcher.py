@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from local.cloud import deployment, processes, supervisor
 from local.cloud.clients import CREDENTIALS, clients_of
+from local.twin.services import loopback_block
 
 Site = Literal["primary", "recovery"]
 
@@ -272,19 +274,23 @@ class LocalCloud:
         return {"WakeBusArn": outputs["WakeBusArn"]} if "WakeBusArn" in outputs else {}
 
     def _drill_network(self) -> dict[str, str]:
-        """The drills' network, made in the twin once: the stack's own would be in ministack, where no instance is."""
+        """The drills' network, made in the twin once: the stack's own would be in ministack, where no instance is.
+
+        Its addresses are loopback's, so that the probing function reaches what the twin's instances serve.
+        """
         ec2 = self.client("ec2", self.recovery_region)
         name = f"hikae-{self.installation}-drills"
         ours = [{"Name": "tag:Name", "Values": [name]}]
         vpcs = ec2.describe_vpcs(Filters=ours)["Vpcs"]
         tags = [{"Key": "Name", "Value": name}]
         if not vpcs:
+            block = loopback_block(urlsplit(self.running.ec2_endpoint).port or 0)
             specification = [{"ResourceType": "vpc", "Tags": tags}]
-            vpcs = [ec2.create_vpc(CidrBlock="10.255.0.0/22", TagSpecifications=specification)["Vpc"]]
+            vpcs = [ec2.create_vpc(CidrBlock=f"{block}.0.0/22", TagSpecifications=specification)["Vpc"]]
             vpc = vpcs[0]["VpcId"]
             for number, zone in enumerate("ab"):
                 ec2.create_subnet(
-                    VpcId=vpc, CidrBlock=f"10.255.{number}.0/24", AvailabilityZone=f"{self.recovery_region}{zone}"
+                    VpcId=vpc, CidrBlock=f"{block}.{number}.0/24", AvailabilityZone=f"{self.recovery_region}{zone}"
                 )
             ec2.create_security_group(GroupName=name, Description="drills", VpcId=vpc)
         vpc = vpcs[0]["VpcId"]

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 from local.twin import recycle_bin
 from local.twin.images import seed_image
 from local.twin.inspection import describe_state
+from local.twin.services import Service, services_of
 from local.twin.world import World
 
 PREFIX = "/_twin/"
@@ -34,6 +35,8 @@ class Control:
     POST seed-image {"region", "name", "created_at", "snapshot_ids", "tags"?, "source_instance_id"?, "description"?}: an
     available image of the past on completed snapshots, the root device's first; answers {"image_id"}.
     POST fail {"region", "snapshot_id", "message"?}: let a pending snapshot end in error.
+    POST serve {"region", "tags", "port", "kind"?, "status"?, "body"?, "location"?, "seconds"?}: let instances with
+    these tags serve this at their private address, if that is on loopback, once they come up: see local.twin.services.
     POST stick {"region", "instance_id"}: let an instance stay in `shutting-down` once it gets there.
     POST refuse-deletion {"region", "snapshot_id", "code"}: let every deletion of a snapshot fail; null ends that.
     POST backdate-bin-rule {"region", "rule_id", "created_at"}: let a rule of the Recycle Bin be in force.
@@ -61,6 +64,7 @@ class Control:
             ("POST", "seed"): lambda: self._locked(lambda: self._seed(_body(request))),
             ("POST", "seed-image"): lambda: self._locked(lambda: self._seed_image(_body(request))),
             ("POST", "fail"): lambda: self._locked(lambda: self._fail(_body(request))),
+            ("POST", "serve"): lambda: self._locked(lambda: self._serve(_body(request))),
             ("POST", "stick"): lambda: self._locked(lambda: self._stick(_body(request))),
             ("POST", "refuse-deletion"): lambda: self._locked(lambda: self._refuse_deletion(_body(request))),
             ("POST", "backdate-bin-rule"): lambda: self._locked(lambda: self._backdate_bin_rule(_body(request))),
@@ -73,7 +77,7 @@ class Control:
             return _reply(route())
         except HTTPException as error:
             return _reply({"error": error.description}, status=error.code or 500)
-        except (KeyError, ValueError, EC2ClientError) as error:
+        except (KeyError, TypeError, ValueError, EC2ClientError) as error:
             return _reply({"error": f"{type(error).__name__}: {error}"}, status=400)
 
     def _locked(self, act: Callable[[], Any]) -> Any:
@@ -149,6 +153,11 @@ class Control:
     def _fail(self, body: dict[str, Any]) -> Any:
         message = body.get("message", "Internal error")
         self._backend(body["region"]).fail_snapshot(body["snapshot_id"], message=message)
+        return {}
+
+    def _serve(self, body: dict[str, Any]) -> Any:
+        service = Service(**{key: value for key, value in body.items() if key not in {"region", "tags"}})
+        services_of(account_id=self.account_id, region=body["region"]).offer(service, tags=body["tags"])
         return {}
 
     def _stick(self, body: dict[str, Any]) -> Any:

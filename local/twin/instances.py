@@ -28,6 +28,7 @@ from local.twin.image_catalog import ImageCatalog
 from local.twin.image_record import Image
 from local.twin.launch_checks import DEFAULT_TYPE, INSTANCE_TYPES, check_machine
 from local.twin.quotas import STANDARD_FAMILIES, STANDARD_VCPUS
+from local.twin.services import services_of
 from local.twin.volumes import Volume, check_volume_type
 
 _STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -289,6 +290,12 @@ class InstancesBackend(ImageCatalog):
         self.sightings.change(instance.id, former=instance.state)
         instance._state = InstanceState(state, _STATE_CODES[state])  # noqa: SLF001 (moto has no setter)
         launch.transition = self.call_later(after, then) if then else None
+        services = services_of(account_id=self.account_id, region=self.region_name)
+        if state == "running":
+            tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+            services.come_up(instance.id, address=instance.private_ip or "", tags=tags)
+        else:
+            services.go_down(instance.id)
         self.send_event(
             instance_changed(region=self.region_name, account_id=self.account_id, instance_id=instance.id, state=state)
         )

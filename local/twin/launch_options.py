@@ -16,7 +16,7 @@ from moto.ec2.models.instances import Instance
 from moto.ec2.models.subnets import Subnet
 
 from local.twin.errors import refuse
-from local.twin.instances import INSTANCE_TYPES
+from local.twin.launch_checks import INSTANCE_TYPES
 from local.twin.launch_templates import LaunchTemplatesResponse
 
 _DNS = {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False, "EnableResourceNameDnsAAAARecord": False}

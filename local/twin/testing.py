@@ -1,6 +1,7 @@
 """The twin inside a test process, with a clock that stands still until it is moved."""
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -23,6 +24,7 @@ from local.twin.events import Envelope
 from local.twin.inspection import describe_state
 from local.twin.keys import MotoKeys
 from local.twin.neighbours import honest
+from local.twin.services import Service, services_of
 from local.twin.world import Durations, World
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -163,6 +165,10 @@ class Twin:
     def shells(self, region: str = "us-east-1") -> Shells:
         """The SSM agents of the instances in `region`, to be scripted."""
         return shells_of(account_id=self.account_id, region=region)
+
+    def serve(self, service: Service, *, tags: Mapping[str, str], region: str = "us-east-1") -> None:
+        """Let instances with these tags serve something once they come up: see local.twin.services."""
+        services_of(account_id=self.account_id, region=region).offer(service, tags=tags)
 
     def seed_snapshot(self, *, region: str = "us-east-1", **snapshot: Any) -> str:
         """Add a completed snapshot of the past and give its id: see SnapshotsBackend.seed_snapshot."""

@@ -45,6 +45,7 @@ class World:
     calls: CallLog = field(default_factory=CallLog)
     bins: dict[tuple[str, str], Any] = field(default_factory=dict)
     shells: dict[tuple[str, str], Any] = field(default_factory=dict)
+    services: dict[tuple[str, str], Any] = field(default_factory=dict)
     lag: timedelta = timedelta()
     lost_region: str = ""
     snapshots_made: list[Any] = field(default_factory=list)
@@ -72,9 +73,11 @@ def install_world(world: World) -> None:
 
 
 def remove_world() -> None:
-    """Stop the installed world's clock and forget it."""
+    """Stop the installed world's clock, close what its instances serve, and forget it."""
     for world in _installed:
         world.clock.stop()
+        for services in world.services.values():
+            services.close()
     _installed.clear()
 
 

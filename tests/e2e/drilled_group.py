@@ -32,7 +32,7 @@ drill:
   schedule: "0 4 1 1 *"
   group_by: tag:Service
   order: tag:BootOrder
-  probes: [status-checks, {{ssm: systemctl is-active app}}]
+  probes: [status-checks, {{ssm: systemctl is-active app}}, {{tcp: 5432}}, {{http: 8080/health, body: "^all is well$"}}]
 """
 KEEPSAKE = "till"
 """The name of the first instance's key pair, instance profile and group."""
@@ -76,6 +76,10 @@ def make_group(cloud: LocalCloud) -> Group:
     for iam in (cloud.client("iam"), clients_of(cloud.running.ec2_endpoint)("iam", cloud.primary_region)):
         iam.create_instance_profile(InstanceProfileName=KEEPSAKE)
     instances = [_launch(cloud, number) for number in range(3)]
+    for instance in instances:
+        recovered = {"region": cloud.recovery_region, "tags": {"hikae:recovered-resource": instance}}
+        cloud.twin_control("/_twin/serve", {**recovered, "port": 5432, "kind": "tcp"})
+        cloud.twin_control("/_twin/serve", {**recovered, "port": 8080, "body": "so far\nall is well\n"})
     wait_for(lambda: len(_running(cloud, instances)) == 3, seconds=60)
     volumes = {
         each["InstanceId"]: {

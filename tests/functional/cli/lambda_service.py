@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from hikae.domain.model import SiteRole
 from hikae.domain.naming import format_time
-from tests.functional.handlers.conftest import Functions
+from tests.functional.handlers.conftest import Functions, load_handler
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Deployed:
 
     def invoke(self, name: str, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
         """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+        if name == self.functions.installation.recovery.probe_function:
+            return 200, load_handler("probe_network")(event, None), {}
         site = self._site_of(name)
         self.events.append((site, event))
         if self.fails_with is not None:

@@ -14,6 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 
+from local.twin.services import loopback_block
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -206,3 +208,38 @@ def test_a_region_that_is_lost_resets_every_connection_and_the_others_answer(ser
     finally:
         server.ask("POST", "lose", {"region": None})
     assert there.describe_volumes()["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_an_instance_serves_what_the_server_was_told_while_it_runs(server):
+    ec2 = server.client("ec2", "us-west-2")
+    block = loopback_block(server.port)
+    vpc = ec2.create_vpc(CidrBlock=f"{block}.0.0/24")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"{block}.0.0/24", AvailabilityZone="us-west-2a")["Subnet"]
+    offer = {"region": "us-west-2", "tags": {"Service": "shop"}, "port": 8080, "body": "all is well"}
+    assert server.ask("POST", "serve", offer) == (200, {})
+    [base, *_] = [each for each in ec2.describe_images(Owners=["amazon"])["Images"] if each["RootDeviceType"] == "ebs"]
+    tags = [{"Key": "Service", "Value": "shop"}]
+    launched = ec2.run_instances(
+        ImageId=base["ImageId"],
+        InstanceType="t3.micro",
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=subnet["SubnetId"],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )["Instances"][0]
+    instance = {"InstanceIds": [launched["InstanceId"]]}
+    ec2.get_waiter("instance_running").wait(**instance, WaiterConfig={"Delay": 1})
+    connection = HTTPConnection(launched["PrivateIpAddress"], 8080, timeout=5)
+    connection.request("GET", "/health")
+    assert connection.getresponse().read() == b"all is well"
+    connection.close()
+    ec2.terminate_instances(**instance)
+    with pytest.raises(ConnectionRefusedError):
+        HTTPConnection(launched["PrivateIpAddress"], 8080, timeout=5).connect()
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "telnet"}, {"colour": "red"}])
+def test_a_service_that_is_none_is_refused(server, wrong):
+    status, answer = server.ask("POST", "serve", {"region": "us-west-2", "tags": {}, "port": 1, **wrong})
+    assert status == 400
+    assert next(iter(wrong.values())) in answer["error"] or next(iter(wrong)) in answer["error"]

@@ -61,7 +61,8 @@ def _give_up(result: ProbeResult, timeout: timedelta, now: datetime) -> ProbeRes
     if result.state is not ProbeState.PENDING:
         return result
     minutes = int(timeout.total_seconds() // 60)
-    detail = f"no answer within {minutes} minutes{f'; last: {result.detail}' if result.detail else ''}"
+    within = f"{minutes} minute{'' if minutes == 1 else 's'}"
+    detail = f"no answer within {within}{f'; last: {result.detail}' if result.detail else ''}"
     return replace(result, state=ProbeState.FAILED, detail=detail, at=now)
 
 
