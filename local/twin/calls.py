@@ -9,11 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to EC2 and how it ended. `error` is EC2's error code, None when it was carried out."""
+    """One request to EC2 and how it ended.
+
+    `caller` is the ARN of an assumed role's session or of the account's root; `error` is EC2's error code, None when
+    the request was carried out.
+    """
 
     number: int
     at: datetime
     account_id: str
+    caller: str
     region: str
     action: str
     parameters: Mapping[str, Any]
@@ -32,6 +37,7 @@ class CallLog:
         *,
         at: datetime,
         account_id: str,
+        caller: str,
         region: str,
         action: str,
         parameters: Mapping[str, Any],
@@ -44,6 +50,7 @@ class CallLog:
                 number=number,
                 at=at,
                 account_id=account_id,
+                caller=caller,
                 region=region,
                 action=action,
                 parameters=parameters,

@@ -20,6 +20,7 @@ class Sightings:
     lag: Callable[[], timedelta]
     _hidden_until: dict[str, datetime] = field(default_factory=dict)
     _stale_until: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    _retagged_until: dict[str, tuple[dict[str, str], datetime]] = field(default_factory=dict)
     _lingering_until: dict[str, tuple[Any, dict[str, str], datetime]] = field(default_factory=dict)
 
     def appear(self, resource_id: str) -> None:
@@ -48,6 +49,16 @@ class Sightings:
         if self.lag():
             self._lingering_until[resource.id] = (resource, dict(tags), self.now() + self.lag())
 
+    def retag(self, resource_id: str, *, former: Mapping[str, str]) -> None:
+        """The resource's tags change: the Tagging API still tells the former ones. EC2's own describes do not lag."""
+        if self.lag():
+            self._retagged_until[resource_id] = (dict(former), self.now() + self.lag())
+
+    def told_tags(self, resource_id: str, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """The tags that the Tagging API tells of a resource that has `tags`."""
+        former, until = self._retagged_until.get(resource_id, (tags, None))
+        return former if until is not None and self.now() < until else tags
+
     def find_lingering(self, resource_id: str) -> Any | None:
         """The resource, if it is gone and describes do not know that yet."""
         resource, _, until = self._lingering_until.get(resource_id, (None, None, None))
@@ -56,7 +67,7 @@ class Sightings:
     def lingering(self, kind: type) -> list[Any]:
         """All resources of a kind that are gone and that describes still tell of."""
         found = (self.find_lingering(resource_id) for resource_id in list(self._lingering_until))
-        return [each for each in found if isinstance(each, kind)]
+        return [each for each in found if each is not None and isinstance(each, kind)]
 
     def tags_of(self, resource_id: str) -> Mapping[str, str]:
         """The tags that a resource had which is gone and still told of; none for any other."""

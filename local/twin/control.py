@@ -99,6 +99,7 @@ class Control:
                 "number": call.number,
                 "at": call.at.isoformat(),
                 "account": call.account_id,
+                "caller": call.caller,
                 "region": call.region,
                 "action": call.action,
                 "parameters": call.parameters,

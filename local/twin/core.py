@@ -10,10 +10,12 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 
+from local.twin.callers import Caller, find_caller
 from local.twin.clock import Action, Timer
 from local.twin.consistency import Sightings
 from local.twin.errors import refuse
 from local.twin.events import Event
+from local.twin.permissions import FORBIDDEN, check_permission
 from local.twin.world import World, current_world
 
 _UNAVAILABLE = 503
@@ -104,10 +106,12 @@ class CoreResponse(EC2Response):
                 region=self.region,
                 now=world.clock.now(),
             )
-            status, headers, body = self._answer() if is_admitted else self._throttle()
+            caller = find_caller(access_key=self.access_key, account_id=self.current_account)
+            status, headers, body = self._answer(caller) if is_admitted else self._throttle()
             world.calls.record(
                 at=world.clock.now(),
                 account_id=self.current_account,
+                caller=caller.arn,
                 region=self.region,
                 action=self._get_action(),
                 parameters=self.params,
@@ -115,23 +119,28 @@ class CoreResponse(EC2Response):
             )
         return status, headers, body
 
-    def _answer(self) -> Any:
-        if self._get_param("DryRun"):
-            return self._answer_error(DryRunClientError())
+    def _answer(self, caller: Caller) -> Any:
         try:
+            if current_world().permissions.is_enforced:
+                refusal = check_permission(self.backend, caller, self._get_action(), self.params)
+                if refusal is not None:
+                    return self._answer_error(refusal, status=FORBIDDEN)
+            if self._get_param("DryRun"):
+                return self._answer_error(DryRunClientError())
             return super().call_action()
         except NotImplementedError as error:
             return self._answer_error(refuse("UnsupportedOperation", f"The EC2 twin cannot do this yet: {error}"))
 
     def _throttle(self) -> Any:
         """EC2's answer to a request above the rate: status 503, and nothing has happened."""
-        _, headers, body = self._answer_error(refuse("RequestLimitExceeded", "Request limit exceeded."))
-        headers["status"] = _UNAVAILABLE
-        return _UNAVAILABLE, headers, body
+        return self._answer_error(refuse("RequestLimitExceeded", "Request limit exceeded."), status=_UNAVAILABLE)
 
-    def _answer_error(self, error: EC2ClientError) -> Any:
-        status, headers, body = self.serialized(ActionResult(error))
-        return status, *self._enrich_response(headers, body)
+    def _answer_error(self, error: EC2ClientError, *, status: int | None = None) -> Any:
+        usual, headers, body = self.serialized(ActionResult(error))
+        headers, body = self._enrich_response(headers, body)
+        if status is None:
+            return usual, headers, body
+        return status, {**headers, "status": status}, body
 
     def serialized(self, action_result: ActionResult) -> Any:
         if isinstance(action_result.result, Exception):

@@ -10,11 +10,12 @@ _MADE_ID = re.compile(r"\b(snap|ami)-[0-9a-f]{8,17}\b")
 
 
 def describe_state(backend: Any) -> dict[str, Any]:
-    """Volumes, snapshots and images by id, with digests and lineage, and one digest of it all."""
+    """Volumes, snapshots, images and instances by id, with digests and lineage, and one digest of it all."""
     state = {
         "volumes": {each.id: _describe_disk(backend, each, state=each.status) for each in backend.volumes.values()},
         "snapshots": {each.id: _describe_disk(backend, each, state=each.state) for each in backend.snapshots.values()},
         "images": {each.id: _describe_image(backend, each) for each in backend.amis.values()},
+        "instances": {each.id: _describe_instance(backend, each) for each in _instances(backend)},
     }
     return {**state, "digest": digest_of(state)}
 
@@ -87,6 +88,19 @@ def _describe_disk(backend: Any, disk: Any, *, state: str) -> dict[str, Any]:
         "encrypted": disk.encrypted,
         "kms_key_id": disk.kms_key_id,
         "tags": dict(backend.tags_of(disk.id)),
+    }
+
+
+def _instances(backend: Any) -> list[Any]:
+    return [each for reservation in backend.reservations.values() for each in reservation.instances]
+
+
+def _describe_instance(backend: Any, instance: Any) -> dict[str, Any]:
+    return {
+        "state": instance.state,
+        "image": instance.image_id,
+        "volumes": {device: volume.id for device, volume in backend.volumes_of(instance).items()},
+        "tags": dict(backend.tags_of(instance.id)),
     }
 
 

@@ -9,6 +9,9 @@ an action would do is a control of the twin's: InstancesBackend.recover.
 
 EventBridge: PutEvents takes no event whose source begins with `aws.` (EventBridge User Guide, "Sending events with
 PutEvents").
+
+STS: moto lets anyone assume a role that does not exist. Here it is refused where permissions count
+(STS API Reference, AssumeRole; IAM User Guide, "Troubleshoot IAM roles": AccessDenied).
 """
 
 from __future__ import annotations
@@ -21,7 +24,11 @@ from unittest.mock import patch
 
 from moto.cloudwatch.models import CloudWatchBackend
 from moto.events.models import EventsBackend
+from moto.iam.models import iam_backends
 from moto.instance_metadata.urls import url_paths as metadata
+from moto.sts.models import STSBackend
+
+from local.twin.world import current_world
 
 _ACTION = re.compile(r"arn:aws[a-z-]*:(sns|lambda|autoscaling|ssm|ssm-incidents|aiops|swf):[a-z0-9-]+:(\d{12})?:.+")
 _EC2_ACTION = re.compile(r"arn:aws[a-z-]*:(automate:[a-z0-9-]+:ec2:|swf:.+/EC2\.)")
@@ -34,6 +41,7 @@ def honest() -> Iterator[None]:
         for owner, name, replacement in (
             (CloudWatchBackend, "put_metric_alarm", _checking_actions(CloudWatchBackend.put_metric_alarm)),
             (EventsBackend, "put_events", _refusing_aws(EventsBackend.put_events)),
+            (STSBackend, "assume_role", _finding_role(STSBackend.assume_role)),
         ):
             stack.enter_context(patch.object(owner, name, replacement))
         stack.enter_context(patch.dict(metadata, dict.fromkeys(metadata, _refuse_metadata)))
@@ -55,6 +63,20 @@ def _checking_actions(original: Any) -> Any:
         return original(backend, *arguments, **named)
 
     return put_metric_alarm
+
+
+def _finding_role(original: Any) -> Any:
+    def assume_role(backend: Any, **request: Any) -> Any:
+        arn = request["role_arn"]
+        if current_world().permissions.is_enforced:
+            roles = iam_backends[arn.split(":")[4]]["aws"].roles.values()
+            if all(role.arn != arn for role in roles):
+                raise ServiceException(
+                    "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {arn}"
+                )
+        return original(backend, **request)
+
+    return assume_role
 
 
 def _refusing_aws(original: Any) -> Any:

@@ -227,6 +227,7 @@ class SnapshotsBackend(VolumesBackend):
         self._unfinished_by_volume: dict[str, set[str]] = {}
         self._copies_by_origin: dict[str, list[Snapshot]] = {}
         self._pending_copies: set[str] = set()
+        self._pending_snapshots: set[str] = set()
         self._images_by_snapshot: dict[str, set[str]] = {}
         self.snapshot_public_access = UNBLOCKED
         super().__init__(region_name, account_id)
@@ -267,6 +268,11 @@ class SnapshotsBackend(VolumesBackend):
         self._keep_snapshot(snapshot, tags)
         self._latest_by_volume[volume.id] = snapshot
         self._unfinished_by_volume.setdefault(volume.id, set()).add(snapshot.id)
+        self._pending_snapshots.add(snapshot.id)
+        raise_high_water = self.world.calls.raise_high_water
+        raise_high_water("pending snapshots", self.region_name, len(self._pending_snapshots))
+        of_volume = self._unfinished_by_volume[volume.id] & self._pending_snapshots
+        raise_high_water("pending snapshots of one volume", self.region_name, len(of_volume))
         changed = volume.content.changed_since(earlier.content if earlier else None)
         snapshot.timer = self.call_later(
             self.world.transfer_duration(changed), lambda: self._end_snapshot(snapshot, state="completed")
@@ -484,6 +490,7 @@ class SnapshotsBackend(VolumesBackend):
         if snapshot.state != "pending" or snapshot.id not in self.snapshots:
             return
         snapshot.state = state
+        self._pending_snapshots.discard(snapshot.id)
         snapshot.state_message = message
         snapshot.completion_time = self.now if state == "completed" else None
         if state == "completed":
@@ -517,6 +524,7 @@ class SnapshotsBackend(VolumesBackend):
         if failed_id is not None:
             for each in members:
                 each.state = "error"
+                self._pending_snapshots.discard(each.id)
                 self._unfinished_by_volume.setdefault(each.volume_id, set()).add(each.id)
                 each.completion_time = None
                 if each.timer is not None:
@@ -678,6 +686,7 @@ class SnapshotsBackend(VolumesBackend):
         self.sightings.disappear(snapshot, tags=self.tags_of(snapshot_id))
         del self.snapshots[snapshot_id]
         self._pending_copies.discard(snapshot_id)
+        self._pending_snapshots.discard(snapshot_id)
         self._unfinished_by_volume.get(snapshot.volume_id, set()).discard(snapshot_id)
         self.forget_tags(snapshot_id)
         if snapshot.timer is not None:

@@ -4,9 +4,11 @@ EC2 User Guide, "Tag your Amazon EC2 resources" (tag restrictions): 50 tags a re
 of at most 256 characters, and `aws:` reserved.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from moto.core.resource_tagging import TaggedResource
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import InvalidParameterValueErrorTagNull, TagLimitExceeded
 from moto.ec2.models import validate_resource_ids
@@ -72,6 +74,7 @@ class TagsBackend(CoreBackend):
             if len(names) > MAX_TAGS:
                 raise TagLimitExceeded
         for resource_id in resource_ids:
+            self.sightings.retag(resource_id, former=self.tags_of(resource_id))
             self.tags[resource_id].update(tags)
         return True
 
@@ -79,12 +82,30 @@ class TagsBackend(CoreBackend):
         """Remove tags: all of a resource's without `tags`, whatever the value where it is None."""
         for resource_id in resource_ids:
             found = self.tags.get(resource_id, {})
+            self.sightings.retag(resource_id, former=found)
             if not tags:
                 found.clear()
             for key, value in tags.items():
                 if key in found and value in (None, found[key]):
                     del found[key]
         return True
+
+    def iter_tagged_resources(self) -> Iterator[TaggedResource]:
+        """What the Resource Groups Tagging API is told, which lags behind as describes do.
+
+        Resource Groups Tagging API Reference, GetResources: "eventually consistent" like the services it asks.
+        """
+        for resource in super().iter_tagged_resources():
+            resource_id = resource.arn.rpartition("/")[2]
+            if not self.sightings.is_hidden(resource_id):
+                yield replace(resource, tags=dict(self.sightings.told_tags(resource_id, resource.tags)))
+        for gone in self.sightings.lingering(object):
+            kind = _type_of(gone.id)
+            yield TaggedResource(
+                arn=f"arn:aws:ec2:{self.region_name}:{self.account_id}:{kind}/{gone.id}",
+                tags=dict(self.sightings.tags_of(gone.id)),
+                resource_type=f"ec2:{kind}",
+            )
 
     def forget_tags(self, resource_id: str) -> None:
         """The resource is gone, and its tags with it."""

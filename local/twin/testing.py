@@ -1,5 +1,6 @@
 """The twin inside a test process, with a clock that stands still until it is moved."""
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import boto3
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 from moto.moto_api._internal import mock_random
 
 from local.twin.backend import TwinBackend, installed
@@ -27,6 +29,7 @@ from local.twin.neighbours import honest
 from local.twin.services import Service, services_of
 from local.twin.world import Durations, World
 
+_ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
@@ -38,9 +41,18 @@ def shared_session() -> boto3.Session:
 
 def credentials_of(account_id: str) -> dict[str, str]:
     """Credentials of a role of another account, as a client takes them; also for stock moto."""
+    return assume_role(account_id, "anybody", policy=_ANYTHING)
+
+
+def assume_role(account_id: str, role: str, *, policy: dict[str, Any]) -> dict[str, str]:
+    """Credentials of a role that has this policy, as a client takes them; the role is made if there is none."""
+    iam: Any = iam_backends[account_id]["aws"]
+    if all(each.name != role for each in iam.roles.values()):
+        iam.create_role(role, "{}", "/", None, "", [], "3600")
+    iam.put_role_policy(role, "only", json.dumps(policy))
     make_client: Any = shared_session().client
     assumed = make_client("sts", region_name="us-east-1").assume_role(
-        RoleArn=f"arn:aws:iam::{account_id}:role/anybody", RoleSessionName="twin"
+        RoleArn=f"arn:aws:iam::{account_id}:role/{role}", RoleSessionName="twin"
     )["Credentials"]
     return {
         "aws_access_key_id": assumed["AccessKeyId"],
@@ -53,7 +65,8 @@ class Twin:
     """EC2 and moto's other services for the length of a `with` block; nothing is left afterwards.
 
     The same seed gives the same ids, durations and event ids, so that two runs can be compared. Quotas are kept to
-    always, EC2's request rates only with `has_request_rates`: most tests make an hour's calls at one instant.
+    always, EC2's request rates only with `has_request_rates`: most tests make an hour's calls at one instant. The
+    policies of roles count only with `has_permissions`.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class Twin:
         seed: int = 0,
         durations: Durations | None = None,
         has_request_rates: bool = False,
+        has_permissions: bool = False,
     ) -> None:
         self.account_id = account_id
         self.clock = ManualClock(now)
@@ -74,6 +88,7 @@ class Twin:
             durations=durations or Durations(),
         )
         self.world.request_rates.is_enforced = has_request_rates
+        self.world.permissions.is_enforced = has_permissions
         self._seed = seed
         self._clients: dict[tuple[str, str, str], Any] = {}
         self._stack = ExitStack()

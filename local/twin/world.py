@@ -12,6 +12,7 @@ from local.twin.calls import CallLog
 from local.twin.clock import Clock
 from local.twin.events import EventLog
 from local.twin.keys import Keys
+from local.twin.permissions import Permissions
 from local.twin.quotas import Quotas
 from local.twin.request_rates import RequestRates
 
@@ -51,6 +52,7 @@ class World:
     snapshots_made: list[Any] = field(default_factory=list)
     request_rates: RequestRates = field(default_factory=RequestRates)
     quotas: Quotas = field(default_factory=Quotas)
+    permissions: Permissions = field(default_factory=Permissions)
     events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -58,6 +58,19 @@ def cloud(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
+def enforce(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Let the policies of roles count from now on, in the way that each of the two has."""
+
+    def enforce(cloud: Any) -> None:
+        if isinstance(cloud, Twin):
+            cloud.world.permissions.is_enforced = True
+        else:
+            monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+
+    return enforce
+
+
+@pytest.fixture
 def settle() -> Callable[[Any], None]:
     """Let everything that is under way come to its end."""
     return lambda cloud: cloud.clock.advance(timedelta(minutes=15))

@@ -301,3 +301,28 @@ def test_the_state_of_an_instance_may_be_an_old_one_for_filters_and_status_too(c
     assert told() == ("running", 1, 1)
     cloud.clock.advance(timedelta(seconds=10))
     assert told() == ("stopping", 0, 0)
+
+
+def test_the_tagging_api_lags_behind_in_what_is_new_changed_and_gone(cloud, make_volume, settle):
+    ec2, tagging = cloud.client("ec2", REGION), cloud.client("resourcegroupstaggingapi", REGION)
+    tag = {"Key": "team", "Value": "web"}
+    old = make_volume(cloud, TagSpecifications=[{"ResourceType": "volume", "Tags": [tag]}])
+
+    def told():
+        found = tagging.get_resources(ResourceTypeFilters=["ec2:volume"])["ResourceTagMappingList"]
+        return {each["ResourceARN"].rpartition("/")[2]: each["Tags"][0]["Value"] for each in found}
+
+    assert told() == {old: "web"}
+    cloud.world.lag = timedelta(seconds=30)
+    new = ec2.create_volume(
+        AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": [tag]}]
+    )["VolumeId"]
+    ec2.create_tags(Resources=[old], Tags=[{**tag, "Value": "db"}])
+    assert told() == {old: "web"}
+    cloud.clock.advance(timedelta(seconds=30))
+    assert told() == {old: "db", new: "web"}
+    ec2.delete_volume(VolumeId=old)
+    cloud.clock.advance(timedelta(seconds=10))
+    assert told() == {old: "db", new: "web"}, "it is gone, and still told of"
+    settle(cloud)
+    assert told() == {new: "web"}

@@ -73,7 +73,30 @@ def test_every_call_is_in_the_log_with_how_it_ended(twin, make_volume, refused):
         ("CreateSnapshot", "InvalidVolume.NotFound"),
     ]
     assert (twin.count("CreateSnapshot"), twin.count("CreateSnapshot", error="InvalidVolume.NotFound")) == (1, 1)
-    assert twin.calls[1].parameters["VolumeId"].startswith("vol-")
+    call = twin.calls[1]
+    assert call.parameters["VolumeId"].startswith("vol-")
+    assert (call.account_id, call.region, call.at) == ("123456789012", "us-east-1", twin.clock.now())
+
+
+def test_the_log_tells_who_called(twin):
+    for account_id in (None, "222222222222"):
+        twin.client("ec2", "us-west-2", account_id=account_id).describe_volumes()
+    assert [(each.account_id, each.caller, each.region) for each in twin.calls] == [
+        ("123456789012", "arn:aws:iam::123456789012:root", "us-west-2"),
+        ("222222222222", "arn:aws:sts::222222222222:assumed-role/anybody/twin", "us-west-2"),
+    ]
+
+
+def test_the_most_that_was_ever_under_way_at_once_is_remembered(twin, make_volume, settle):
+    ec2 = twin.client("ec2", "us-east-1")
+    volumes = [make_volume(twin) for _ in range(3)]
+    for volume_id in volumes:
+        ec2.create_snapshot(VolumeId=volume_id)
+    settle(twin)
+    ec2.create_snapshot(VolumeId=volumes[0])
+    high_water = twin.world.calls.high_water
+    assert high_water["pending snapshots", "us-east-1"] == 3
+    assert high_water["pending snapshots of one volume", "us-east-1"] == 1
 
 
 def last(twin, detail_type):
