@@ -26,6 +26,7 @@ from moto.cloudwatch.models import CloudWatchBackend
 from moto.events.models import EventsBackend
 from moto.iam.models import iam_backends
 from moto.instance_metadata.urls import url_paths as metadata
+from moto.sts.exceptions import STSClientError
 from moto.sts.models import STSBackend
 
 from local.twin.world import current_world
@@ -71,7 +72,7 @@ def _finding_role(original: Any) -> Any:
         if current_world().permissions.is_enforced:
             roles = iam_backends[arn.split(":")[4]]["aws"].roles.values()
             if all(role.arn != arn for role in roles):
-                raise ServiceException(
+                raise STSClientError(
                     "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {arn}"
                 )
         return original(backend, **request)
