@@ -15,6 +15,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
 from local.twin import commands, recycle_bin, service_quotas, signing
+from local.twin.addresses import AddressesBackend
 from local.twin.deprecation import DeprecationBackend, DeprecationResponse
 from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
 from local.twin.key_pairs import KeyPairsResponse
@@ -33,6 +34,7 @@ class TwinBackend(
     VolumeStatusBackend,
     VolumeCopiesBackend,
     RootVolumesBackend,
+    AddressesBackend,
 ):
     """EC2 of one account in one Region."""
 
