@@ -85,6 +85,7 @@ class InstancesBackend(ImageCatalog):
         self._launches: dict[str, Launch] = {}
         self.launch_tokens: ClientTokens[Reservation] = ClientTokens()
         self._stuck: set[str] = set()
+        self.placement_groups: dict[str, dict[str, Any]] = {}
         super().__init__(region_name, account_id)
 
     def launch_of(self, instance_id: str) -> Launch:

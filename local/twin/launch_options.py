@@ -18,6 +18,7 @@ from moto.ec2.models.subnets import Subnet
 from local.twin.errors import refuse
 from local.twin.launch_checks import INSTANCE_TYPES
 from local.twin.launch_templates import LaunchTemplatesResponse
+from local.twin.matching import select
 
 _DNS = {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False, "EnableResourceNameDnsAAAARecord": False}
 _UNLIMITED_BY_DEFAULT = ("t3.", "t3a.", "t4g.")
@@ -34,6 +35,10 @@ class LaunchOptions:
         """Refuse, before anything is launched, what could not be had."""
         self._check_type()
         self._check_interfaces(backend)
+        group = (self.request.get("Placement") or {}).get("GroupName")
+        if group and group not in backend.placement_groups:
+            # errors-overview: InvalidPlacementGroup.Unknown, "The specified placement group cannot be found".
+            raise refuse("InvalidPlacementGroup.Unknown", f"The placement group '{group}' is unknown")
 
     def _check_type(self) -> None:
         known = INSTANCE_TYPES.get(self.type, {})
@@ -200,6 +205,30 @@ class LaunchOptionsResponse(LaunchTemplatesResponse):
         for instance in reservation.instances:
             options.apply(instance, self.backend)
         return reservation
+
+    def create_placement_group(self) -> ActionResult:
+        """A group is available at once; its name is unique in the Region (errors-overview, .Duplicate)."""
+        name = self._get_param("GroupName")
+        if name in self.backend.placement_groups:
+            raise refuse("InvalidPlacementGroup.Duplicate", f"The placement group '{name}' already exists.")
+        group = {
+            "GroupName": name,
+            "State": "available",
+            "Strategy": self._get_param("Strategy", "cluster"),
+            "PartitionCount": self._get_int_param("PartitionCount"),
+        }
+        self.backend.placement_groups[name] = group
+        return ActionResult({"PlacementGroup": group})
+
+    def describe_placement_groups(self) -> ActionResult:
+        """Those that the filters `group-name`, `state` and `strategy` let through."""
+        readers: dict[str, Any] = {
+            "group-name": lambda group: group["GroupName"],
+            "state": lambda group: group["State"],
+            "strategy": lambda group: group["Strategy"],
+        }
+        groups = select(self.backend.placement_groups.values(), self.filters(), readers=readers, tags=lambda _: {})
+        return ActionResult({"PlacementGroups": list(groups)})
 
     def get_launch_template_data(self) -> ActionResult:
         """Of an existing instance what it was launched with, and modified to be since."""

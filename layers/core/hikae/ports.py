@@ -405,6 +405,9 @@ class Surroundings(Protocol):
     def key_pairs(self, names: Collection[str]) -> frozenset[str]:
         """Those of these key pairs that there are."""
 
+    def placement_groups(self, names: Collection[str]) -> frozenset[str]:
+        """Those of these placement groups that there are."""
+
     def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
         """Those of these instance types that the Region knows."""
 

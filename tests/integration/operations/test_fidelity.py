@@ -270,6 +270,27 @@ def test_what_the_settings_name_nothing_for_is_foreseen_and_recorded_by_name(sce
     assert {each["SubnetId"] for each in restored["NetworkInterfaces"]} == {scene.here["a"]}
 
 
+def test_a_placement_group_that_is_not_there_is_found_before_anything_is_launched(installation: Installation) -> None:
+    ec2, here = (installation.twin.client("ec2", region) for region in (PRIMARY, RECOVERY))
+    ec2.create_placement_group(GroupName="hpc", Strategy="partition", PartitionCount=3)
+    installation.launch(Placement={"GroupName": "hpc", "PartitionNumber": 2})
+    installation.apply("production", SNAPSHOT_PLAN + DRILL)
+    installation.back_up()
+    installation.copy_all()
+    installation.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{installation.restore_vpc['a']}]\n"
+        f"default_security_groups: [{installation.restore_vpc['group']}]\nplacement_groups: {{hpc: hpc-west}}\n"
+    )
+    assert installation.recover("restore-1").play({"request": REQUEST}) == "FAILED"
+    assert "placement group hpc-west is not there" in record_of(installation, "restore-1")["failure"]
+    assert installation.twin.count("RunInstances", region=RECOVERY) == 0
+    here.create_placement_group(GroupName="hpc-west", Strategy="partition", PartitionCount=3)
+    assert installation.recover("restore-2").play({"request": REQUEST}) == "SUCCEEDED"
+    [member] = record_of(installation, "restore-2")["members"]
+    placement = described(installation, member["instance"])["Placement"]
+    assert (placement["GroupName"], placement["PartitionNumber"]) == ("hpc-west", 2)
+
+
 def test_what_is_refused_while_connecting_is_noted_and_the_rest_is_done(scene: Scene) -> None:
     with faults.refused("CreateTags", "UnauthorizedOperation", status=403):
         assert scene.installation.recover("restore-1").play({"request": REQUEST}) == "SUCCEEDED"

@@ -179,6 +179,21 @@ def test_interfaces_that_cannot_be_had_are_refused_and_nothing_is_launched(  # n
     assert len(cloud.client("ec2", REGION).describe_instances()["Reservations"]) == 1
 
 
+def test_a_placement_group_is_there_before_anything_is_launched_into_it(
+    twin: Any, launch: Launch, refused: Callable[[str], Any]
+) -> None:
+    ec2 = twin.client("ec2", REGION)
+    with refused("InvalidPlacementGroup.Unknown"):
+        launch(twin, Placement={"GroupName": "hpc"})
+    ec2.create_placement_group(GroupName="hpc", Strategy="partition", PartitionCount=3)
+    with refused("InvalidPlacementGroup.Duplicate"):
+        ec2.create_placement_group(GroupName="hpc", Strategy="cluster")
+    placement = launch(twin, Placement={"GroupName": "hpc", "PartitionNumber": 2})["Placement"]
+    assert (placement["GroupName"], placement["PartitionNumber"]) == ("hpc", 2)
+    filters = [{"Name": "group-name", "Values": ["hpc", "none"]}]
+    assert [each["GroupName"] for each in ec2.describe_placement_groups(Filters=filters)["PlacementGroups"]] == ["hpc"]
+
+
 @pytest.mark.parametrize("key", ["SecurityGroupIds", "PrivateIpAddress"])
 def test_interfaces_and_what_speaks_of_the_first_one_exclude_each_other(
     cloud: Any, launch: Launch, refused: Callable[[str], Any], subnet: Callable[..., dict[str, str]], key: str

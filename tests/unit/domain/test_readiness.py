@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hikae.domain.manifest import Manifest, read_manifest
-from hikae.domain.networks import Subnet
+from hikae.domain.networks import Interface, Subnet
 from hikae.domain.readiness import SETTINGS, Need, Seen, Severity, find_gaps
 from hikae.domain.recovery import InstanceType, Target, restore_target, vcpu_quota_of
 from hikae.domain.recovery_settings import RecoverySettings
@@ -112,6 +112,39 @@ def test_the_same_gap_of_several_is_one_finding_that_names_them_all() -> None:
     needs = [need("i-2"), need("i-1"), need("i-3", key_name="")]
     [finding] = find_gaps(needs, replace(ALL_THERE, key_pairs=()))
     assert finding.resources == ("i-1", "i-2")
+
+
+def test_what_a_restore_would_not_bring_back_is_a_warning_where_something_can_be_done_about_it() -> None:
+    was = manifest(PublicIpAddress="203.0.113.5", Placement={"GroupName": "hpc"})
+    losses = restore_target("i-1", was, RecoverySettings()).losses
+    assert len(losses) == 2
+    [finding] = find_gaps([need(losses=losses)], ALL_THERE)
+    assert finding.severity is Severity.WARNING
+    assert finding.what == "not restored as things are: it was in the placement group hpc"
+    assert finding.remedy == f"make one here, and name it under placement_groups in {SETTINGS}"
+
+
+def test_a_placement_group_that_the_settings_name_has_to_be_there() -> None:
+    needs = [need(placement_group="hpc-west")]
+    [finding] = find_gaps(needs, ALL_THERE)
+    assert (finding.severity, finding.what) == (Severity.LACKING, "placement group hpc-west is not there")
+    assert find_gaps(needs, replace(ALL_THERE, placement_groups=("hpc-west",))) == ()
+
+
+def test_the_subnets_and_groups_of_further_interfaces_count_and_so_do_all_addresses() -> None:
+    interfaces = (
+        Interface(count=4, groups=("sg-a",)),
+        Interface(device=1, subnet="subnet-x", groups=("sg-x",)),
+    )
+    found = find_gaps([need(interfaces=interfaces)], ALL_THERE)
+    assert [finding.what for finding in found][:2] == [
+        "subnet subnet-x is not there",
+        "security group sg-x is not there",
+    ]
+    subnet = replace(ALL_THERE.subnets["subnet-a"], free=3)
+    seen = replace(ALL_THERE, subnets={**ALL_THERE.subnets, "subnet-a": subnet})
+    [finding] = find_gaps([need(interfaces=interfaces[:1])], seen)
+    assert finding.what == "subnet-a have 3 free addresses, 4 are needed"
 
 
 def test_what_is_mapped_to_nothing_says_where_to_map_it() -> None:

@@ -245,6 +245,19 @@ class Ec2Surroundings:
             found = self._ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": sorted(names)}])
         return frozenset(pair["KeyName"] for pair in found["KeyPairs"])
 
+    def placement_groups(self, names: Collection[str]) -> frozenset[str]:
+        """See `ports.Surroundings`."""
+        if not names:
+            return frozenset()
+        with reading("placement groups"):
+            found = self._ec2.describe_placement_groups(
+                Filters=[
+                    {"Name": "group-name", "Values": sorted(names)},
+                    {"Name": "state", "Values": ["available"]},
+                ]
+            )
+        return frozenset(group["GroupName"] for group in found["PlacementGroups"])
+
     def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
         """See `ports.Surroundings`."""
         known: dict[str, InstanceType] = {}

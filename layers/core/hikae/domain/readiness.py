@@ -81,6 +81,7 @@ class Seen:
     running: Mapping[str, int]
     is_key_usable: bool
     stored_keys: Mapping[str, str] = field(default_factory=dict)
+    placement_groups: Collection[str] = ()
 
 
 def find_gaps(needs: Sequence[Need], seen: Seen) -> tuple[Finding, ...]:
@@ -116,7 +117,13 @@ def _gaps_of(need: Need, seen: Seen) -> Iterator[Finding]:
         yield _lacking(what, f"{remedy or 'name one'} in {SETTINGS}")
     for loss in need.target.losses:
         if loss.remedy:
-            yield _warning(f"a restore does not bring back everything: {loss.what}", f"{loss.remedy}")
+            where = f" in {SETTINGS}" if " under " in loss.remedy else ""
+            yield _warning(f"not restored as things are: {loss.what}", f"{loss.remedy}{where}")
+    if need.target.placement_group and need.target.placement_group not in seen.placement_groups:
+        yield _lacking(
+            f"placement group {need.target.placement_group} is not there",
+            f"make it (aws ec2 create-placement-group), or name another under placement_groups in {SETTINGS}",
+        )
     for subnet in need.target.all_subnets:
         if subnet not in seen.subnets:
             yield _lacking(f"subnet {subnet} is not there", f"make it, or name another in {SETTINGS}")

@@ -208,6 +208,9 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
         running=running,
         is_key_usable=surroundings.is_key_usable(),
         stored_keys=_stored(needs, site),
+        placement_groups=surroundings.placement_groups(
+            {need.target.placement_group for need in needs if need.target.placement_group}
+        ),
     )
 
 

@@ -121,6 +121,9 @@ def _check(
     if target.key_name and target.key_name not in site.surroundings.key_pairs([target.key_name]):
         remedy = "import its public key, or name another under key_pairs"
         problems.append(f"key pair {target.key_name} is not in this Region; {remedy}")
+    group = target.placement_group
+    if group and group not in site.surroundings.placement_groups([group]):
+        problems.append(f"placement group {group} is not there; make it, or name another under placement_groups")
     ladder = None
     if usable:
         plan = site.plan_of(run)
