@@ -14,12 +14,14 @@ from typing import Any
 class Restored:
     """An instance that was restored, as EC2 describes it, and where the site's settings say that it belongs.
 
-    `volumes` are those of `DescribeVolumes` by device name, `user_data` is base64.
+    `volumes` are those of `DescribeVolumes` by device name, `user_data` is base64, `launch` is what
+    `GetLaunchTemplateData` says.
     """
 
     instance: Mapping[str, Any]
     volumes: Mapping[str, Mapping[str, Any]]
     user_data: str | None
+    launch: Mapping[str, Any]
     subnets: Mapping[str, Mapping[str, Any]]
     security_groups: frozenset[str]
     key_arn: str
@@ -121,9 +123,10 @@ _METADATA = ("HttpEndpoint", "HttpPutResponseHopLimit", "HttpTokens", "InstanceM
 INSTANCE: Mapping[str, Rule] = {
     "Architecture": same,
     "BootMode": same,
-    "CapacityReservationSpecification": given_up,
+    "CapacityBlockId": given_up,
+    "CapacityReservationId": given_up,
+    "CapacityReservationSpecification": same_under("CapacityReservationPreference"),
     "CpuOptions": same,
-    "CreditSpecification": given_up,
     "CurrentInstanceBootMode": same,
     "EbsOptimized": same,
     "EnaSupport": same,
@@ -133,20 +136,29 @@ INSTANCE: Mapping[str, Rule] = {
     "IamInstanceProfile": _profile,
     "ImageId": another,
     "InstanceId": another,
+    "InstanceLifecycle": given_up,
     "InstanceType": same,
+    "Ipv6Address": given_up,
+    "KernelId": given_up,
     "KeyName": same,
     "Licenses": given_up,
-    "MaintenanceOptions": same,
+    "MaintenanceOptions": same_under("AutoRecovery"),
     "MetadataOptions": same_under(*_METADATA),
     "Monitoring": same_under("State"),
+    "NetworkPerformanceOptions": same,
+    "Operator": given_up,
+    "OutpostArn": given_up,
     "Placement": _placement,
     "Platform": _platform,
     "PlatformDetails": _platform,
     "PrivateDnsNameOptions": same,
     "PrivateIpAddress": _address,
+    "ProductCodes": given_up,
     "PublicIpAddress": given_up,
+    "RamdiskId": given_up,
     "RootDeviceName": same,
     "RootDeviceType": same,
+    "SecondaryInterfaces": given_up,
     "SecurityGroups": _settings_groups,
     "SourceDestCheck": same,
     "SriovNetSupport": same,
@@ -219,13 +231,22 @@ VOLUME: Mapping[str, Rule] = {
 }
 """`source.block_devices[].volume`, of `DescribeVolumes`."""
 
+
+def _description(key: str, pair: Pair) -> Expectation:
+    """What somebody wrote comes back; a launch that says nothing of interfaces writes what it likes."""
+    return (pair.was[key], pair.now.get(key)) if pair.now.get(key) else (None, None)
+
+
 INTERFACE: Mapping[str, Rule] = {
     "Association": given_up,
-    "Attachment": same_under("DeviceIndex"),
-    "Description": given_up,
+    "Attachment": same_under("DeviceIndex", "NetworkCardIndex", "DeleteOnTermination"),
+    "ConnectionTrackingConfiguration": same,
+    "Description": _description,
     "Groups": _settings_groups,
     "InterfaceType": same,
+    "Ipv4Prefixes": given_up,
     "Ipv6Addresses": given_up,
+    "Ipv6Prefixes": given_up,
     "MacAddress": given_up,
     "NetworkInterfaceId": another,
     "Operator": given_up,
@@ -252,6 +273,7 @@ SOURCE: Mapping[str, Rule] = {
     "elastic_ips": given_up,  # as the settings name others: tests/integration/operations/test_recovery.py
     "image": given_up,  # has a table of its own
     "instance": given_up,  # has a table of its own
+    "launch": lambda key, pair: (pair.was[key], {each: pair.restored.launch.get(each) for each in pair.was[key]}),
     "network_interfaces": lambda key, pair: (
         len(pair.was[key]),
         len(pair.restored.instance.get("NetworkInterfaces", ())),
@@ -260,6 +282,9 @@ SOURCE: Mapping[str, Rule] = {
         pair.was[key],
         {name: value for name, value in pair.restored.tags.items() if not name.startswith("hikae:")},
     ),
+    "target_groups": given_up,  # as the settings name others: tests/integration/operations/test_fidelity.py
+    "type": given_up,  # the type's own, not the instance's
+    "unknown": lambda key, pair: ({}, pair.was[key]),
     "user_data": lambda key, pair: (pair.was[key], pair.restored.user_data),
 }
 """`source`."""
@@ -301,6 +326,7 @@ def look_at(
         instance=instance,
         volumes={each["Attachments"][0]["Device"]: each for each in ec2.describe_volumes(Filters=attached)["Volumes"]},
         user_data=user_data.get("Value"),
+        launch=ec2.get_launch_template_data(InstanceId=instance_id)["LaunchTemplateData"],
         subnets={each["SubnetId"]: each for each in ec2.describe_subnets(SubnetIds=list(subnets))["Subnets"]},
         security_groups=frozenset(security_groups),
         key_arn=key_arn,

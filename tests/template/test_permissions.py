@@ -65,14 +65,19 @@ BY_AWS_ITSELF = {
     "kms:ReEncryptTo",
     "ec2:CreateTags",
     "iam:PassRole",
+    # GetLaunchTemplateData asks these in turn, as the caller:
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetLaunchTemplateData.html
+    "ec2:DescribeInstanceCreditSpecifications",
+    "ec2:DescribeSpotInstanceRequests",
     # EC2 resolves an image that a launch template names by a parameter as the caller:
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-launch-template.html#use-an-ssm-parameter-instead-of-an-ami-id
     "ssm:GetParameters",
 }
 RARELY = {
     # The lock's record is read where DynamoDB does not say what was there.
-    "BuildImages": {"dynamodb:GetItem"},
-    "SnapshotVolumes": {"dynamodb:GetItem"},
+    # Targets are asked for where there are target groups.
+    "BuildImages": {"dynamodb:GetItem", "elasticloadbalancing:DescribeTargetHealth"},
+    "SnapshotVolumes": {"dynamodb:GetItem", "elasticloadbalancing:DescribeTargetHealth"},
     "ProbeNetwork": {"ec2:DescribeSubnets"},  # Lambda's own
     "PruneRecoveryPoints": {
         "ec2:DescribeLaunchTemplateVersions",  # where there are launch templates
@@ -84,7 +89,8 @@ RARELY = {
     "Recover": {
         "ec2:AssociateAddress",  # where the settings name addresses, target groups and security groups to connect
         "ec2:DescribeAddresses",
-        "ec2:ModifyInstanceAttribute",
+        "ec2:DescribePlacementGroups",
+        "ec2:ModifyNetworkInterfaceAttribute",
         "elasticloadbalancing:RegisterTargets",
         "ec2:DescribeKeyPairs",  # where an instance has a key pair or a profile
         "iam:GetInstanceProfile",
