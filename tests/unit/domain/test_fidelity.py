@@ -105,6 +105,11 @@ def test_whatever_ec2_says_of_an_instance_makes_a_request_that_ec2_takes(mode: M
             {"CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": "cr-1"}}},
             "it was launched into cr-1",
         ),
+        (
+            {},
+            {"CapacityReservationSpecification": {"CapacityReservationPreference": "capacity-reservations-only"}},
+            "it was launched into Capacity Reservations only",
+        ),
         ({}, {"OutpostArn": "arn:outpost"}, "it ran on the Outpost arn:outpost"),
         ({}, {"Operator": {"Managed": True, "Principal": "eks"}}, "it was managed by eks"),
         ({}, {"InstanceLifecycle": "spot"}, "it was bought as spot, and is launched On-Demand"),

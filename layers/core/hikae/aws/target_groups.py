@@ -47,7 +47,8 @@ class TargetGroups:
         """
         self._refresh()
         if self._failure is not None:
-            raise self._failure
+            failure = self._failure
+            raise Unreachable(str(failure), code=failure.code, resource=failure.resource) from failure
         addresses = [
             (interface.get("VpcId", ""), address.get("PrivateIpAddress", ""))
             for interface in instance.get("NetworkInterfaces", [])

@@ -170,10 +170,11 @@ def _placement(instance: ManifestInstance, settings: RecoverySettings) -> Iterat
             what=f"it ran on {host}, and is launched with default tenancy",
             remedy="where a licence is bound to a host, move it with aws ec2 modify-instance-placement",
         )
-    target = instance.described.get("CapacityReservationSpecification", {}).get("CapacityReservationTarget", {})
-    if target:
+    reservation = instance.described.get("CapacityReservationSpecification", {})
+    target = [str(each) for each in reservation.get("CapacityReservationTarget", {}).values()]
+    if target or reservation.get("CapacityReservationPreference") == "capacity-reservations-only":
         yield Loss(
-            what=f"it was launched into {', '.join(str(each) for each in target.values())}",
+            what=f"it was launched into {', '.join(target) or 'Capacity Reservations only'}",
             remedy="make an open Capacity Reservation of its type here: a launch uses it by itself",
         )
     if instance.described.get("OutpostArn"):
