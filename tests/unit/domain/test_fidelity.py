@@ -7,7 +7,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from hikae.aws import ec2 as described_by
-from hikae.domain.fidelity import FATES, Fate, Loss, find_losses
+from hikae.domain.fidelity import FATES, Fate, Loss, find_differences, find_losses
 from hikae.domain.manifest import Manifest, read_manifest
 from hikae.domain.model import Kind
 from hikae.domain.networks import Subnet
@@ -199,3 +199,42 @@ def test_stand_ins_go_to_the_interface_address_and_port_of_what_they_stand_for()
     [address], [group] = target.elastic_ips, target.target_groups
     assert (address.device, address.position) == (1, 1)
     assert (group.device, group.position, group.port, group.is_address) == (1, 0, 8080, True)
+
+
+AS_IT_WAS: dict[str, Any] = {
+    "InstanceType": "m5.large",
+    "Architecture": "x86_64",
+    "RootDeviceName": "/dev/xvda",
+    "PlatformDetails": "Windows",
+    "EbsOptimized": True,
+    "Monitoring": {"State": "enabled"},
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
+    "HibernationOptions": {"Configured": False},
+    "BlockDeviceMappings": [{"DeviceName": device, "Ebs": {}} for device in ("/dev/xvda", "/dev/sdf")],
+    "NetworkInterfaces": [{"NetworkInterfaceId": "eni-9"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ({}, ()),
+        ({"Monitoring": {"State": "pending"}}, ()),
+        ({"HibernationOptions": {}}, ()),
+        ({"TpmSupport": "v2.0"}, ()),  # nobody said then that it had none
+        ({"PlatformDetails": "Linux/UNIX"}, ("it has PlatformDetails Linux/UNIX, and had Windows",)),
+        ({"PlatformDetails": None}, ("it has PlatformDetails nothing, and had Windows",)),
+        ({"EbsOptimized": False}, ("it has EbsOptimized false, and had true",)),
+        ({"Monitoring": {"State": "disabled"}}, ("it has Monitoring.State disabled, and had enabled",)),
+        (
+            {"CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2}},
+            ("it has CpuOptions.ThreadsPerCore 2, and had 1",),
+        ),
+        ({"CpuOptions": {"CoreCount": 2, "ThreadsPerCore": 2}, "InstanceType": "m5a.xlarge"}, ()),
+        ({"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {}}]}, ("it has no volume at /dev/sdf",)),
+        ({"NetworkInterfaces": []}, ("it has 0 network interfaces, and had 1",)),
+    ],
+)
+def test_what_differs_once_it_runs_is_found(now: dict[str, Any], expected: tuple[str, ...]):
+    was = {key: value for key, value in AS_IT_WAS.items() if key not in ("BlockDeviceMappings", "NetworkInterfaces")}
+    assert find_differences(manifest(**was), AS_IT_WAS | now) == expected

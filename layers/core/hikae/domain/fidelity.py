@@ -307,3 +307,69 @@ def _tags(instance: ManifestInstance) -> Iterator[Loss]:
     lost = list(user_tags(instance.tags))[MAX_TAGS - OWN_TAGS :]
     if lost:
         yield Loss(what=f"its tags {', '.join(lost)} did not fit beside hikae's own ({MAX_TAGS} at most)")
+
+
+_COMPARED: Final = (
+    ("Architecture",),
+    ("BootMode",),
+    ("EbsOptimized",),
+    ("EnaSupport",),
+    ("MaintenanceOptions", "AutoRecovery"),
+    ("MetadataOptions", "HttpEndpoint"),
+    ("MetadataOptions", "HttpPutResponseHopLimit"),
+    ("MetadataOptions", "HttpTokens"),
+    ("MetadataOptions", "InstanceMetadataTags"),
+    ("Monitoring", "State"),
+    # What is billed for an operating system follows from the image; one that is registered from snapshots may lose it:
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
+    ("PlatformDetails",),
+    ("PrivateDnsNameOptions", "HostnameType"),
+    ("RootDeviceName",),
+    ("TpmSupport",),
+    ("VirtualizationType",),
+)
+_OF_THE_TYPE: Final = (
+    ("CpuOptions", "AmdSevSnp"),
+    ("CpuOptions", "CoreCount"),
+    ("CpuOptions", "ThreadsPerCore"),
+    ("EnclaveOptions", "Enabled"),
+    ("HibernationOptions", "Configured"),
+    ("NetworkPerformanceOptions", "BandwidthWeighting"),
+)
+"""These may differ where the type does, which is said by itself."""
+_ALIKE: Final = {"pending": "enabled", "disabling": "disabled"}
+
+
+def find_differences(manifest: Manifest, now: Mapping[str, Any]) -> tuple[str, ...]:
+    """In what an instance that was restored differs from the one that was protected, by what EC2 says of both.
+
+    What was asked for is not what is there until somebody has looked. An attribute that was not described then is not
+    compared, nor is one that is named as a loss anyway.
+    """
+    instance = manifest.instance
+    assert instance is not None, "a detached volume has nothing of this"
+    paths = _COMPARED + (_OF_THE_TYPE if now.get("InstanceType") == instance.type else ())
+    found = []
+    for path in paths:
+        was, has = _at(instance.described, path), _at(now, path)
+        if was is not None and was != has and (was or has):
+            found.append(f"it has {'.'.join(path)} {_word(has)}, and had {_word(was)}")
+    devices = {str(each.get("DeviceName")) for each in now.get("BlockDeviceMappings", ()) if "Ebs" in each}
+    lacking = [volume.device for volume in manifest.protected_volumes if volume.device not in devices]
+    if lacking:
+        found.append(f"it has no volume at {', '.join(lacking)}")
+    interfaces = len(now.get("NetworkInterfaces", ())), len(list_interfaces(instance))
+    if interfaces[0] != interfaces[1]:
+        found.append(f"it has {interfaces[0]} network interfaces, and had {interfaces[1]}")
+    return tuple(found)
+
+
+def _at(described: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = described
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return _ALIKE.get(value, value) if path[0] == "Monitoring" and isinstance(value, str) else value
+
+
+def _word(value: Any) -> str:
+    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from hikae.domain.fidelity import find_differences
 from hikae.domain.manifest import Manifest
 from hikae.domain.networks import addresses_of, index_of
 from hikae.domain.recovery import StandIn, Target, restore_target, volume_tags
@@ -16,6 +17,8 @@ from hikae.ports import Refused
 
 def network(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:  # noqa: ARG001 - as every step
     """Give each instance its addresses and target groups, as the settings name them for here, and its volumes' tags.
+
+    In what it differs from the one that was protected, by what EC2 says now, is noted, too.
 
     What cannot be given is noted and stops nothing: an instance without its address is better than none.
     """
@@ -34,6 +37,7 @@ def network(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
             *_associate(target, described, site),
             *_register(target, member, described, site),
             *_tag_volumes(manifest, described, site),
+            *find_differences(manifest, described),
         )
         run = run.with_member(replace(member, networked=True, notes=notes))
         site.save(run)
