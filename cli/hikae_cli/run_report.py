@@ -118,7 +118,10 @@ def _member_lines(member: Member, forecast: "Forecast") -> Iterator[str]:
     if target is not None:
         yield f"security groups {', '.join(target.security_groups) or 'none'}"
         yield f"key pair {target.key_name or 'none'}, instance profile {target.profile or 'none'}"
-        if target.private_ip:
+        addresses = [address for interface in target.interfaces for address in interface.addresses]
+        if len(addresses) > 1:
+            yield f"private addresses {', '.join(addresses)}, where the subnets have them free"
+        elif target.private_ip:
             yield f"private address {target.private_ip}, where the subnet has it free"
         extras = [each.id for each in (*target.elastic_ips, *target.target_groups)]
         if any(extras):
