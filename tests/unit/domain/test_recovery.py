@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.manifest import Manifest, read_manifest
+from hikae.domain.manifest import Manifest, ManifestVolume, read_manifest
 from hikae.domain.networks import Subnet, can_have_ip
 from hikae.domain.recovery import (
     DrillNetwork,
@@ -26,6 +26,8 @@ from hikae.domain.recovery import (
     order_batches,
     restore_target,
     vcpu_quota_of,
+    volume_request,
+    volume_tags,
     why_it_cannot_boot,
 )
 from hikae.domain.recovery_settings import InstanceSettings, RecoverySettings
@@ -585,6 +587,30 @@ def test_a_restore_goes_where_the_settings_say_and_names_what_they_do_not_answer
 )
 def test_aws_keeps_five_addresses_of_a_subnet(address: str, is_free: bool):  # noqa: FBT001 - a table's column
     assert can_have_ip(address, SUBNETS[0]) is is_free
+
+
+@pytest.mark.parametrize(
+    ("described", "is_asked_for"),
+    [
+        ({"VolumeType": "io2", "Iops": 1000, "MultiAttachEnabled": True}, True),
+        ({"VolumeType": "io2", "Iops": 1000, "MultiAttachEnabled": False}, False),
+        ({"VolumeType": "gp3", "MultiAttachEnabled": True}, False),
+    ],
+)
+def test_a_detached_volume_is_made_for_several_instances_where_it_was(described: dict[str, Any], is_asked_for: bool):  # noqa: FBT001 - a table's column
+    document = written()
+    document |= {"kind": "snapshot", "members": 1}
+    document["source"] = {"volume": {"VolumeId": "vol-1", "Size": 8, **described}}
+    was = read_manifest(document)
+    request = volume_request(member(), was, RESTORE, zone="us-west-2a", installation="main")
+    assert ("MultiAttachEnabled" in request) is is_asked_for
+
+
+def test_a_volumes_own_tags_leave_room_for_those_of_the_run():
+    tags = {f"key-{number:02}": "x" for number in range(50)} | {"aws:backup:x": "y", "hikae:volume": "z"}
+    own = volume_tags(ManifestVolume(id="vol-1", device="/dev/sdf", size=8, type="gp3", tags=tags))
+    assert len(own) == 47
+    assert not {"aws:backup:x", "hikae:volume"} & set(own)
 
 
 # --- teardown ---------------------------------------------------------------------------------------------------------
