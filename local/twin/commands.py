@@ -20,7 +20,9 @@ from moto.ec2.models import ec2_backends
 from local.twin.world import current_world
 
 _PREFIX = "AmazonSSM."
-ACTIONS = frozenset(_PREFIX + name for name in ("SendCommand", "GetCommandInvocation", "ListCommands"))
+ACTIONS = frozenset(
+    _PREFIX + name for name in ("SendCommand", "GetCommandInvocation", "ListCommands", "DescribeInstanceInformation")
+)
 
 _DELIVERY = timedelta(seconds=5)
 _RUNS_FOR = timedelta(seconds=10)
@@ -87,6 +89,9 @@ def answer(*, target: str, body: bytes, account_id: str, region: str) -> Answer:
             wanted = request.get("InstanceId")
             listed = [each for each in reversed(shells.sent) if wanted in (None, each.instance_id)]
             return _reply(200, {"Commands": [_describe(each, now) for each in listed]})
+        if action == "DescribeInstanceInformation":
+            managed = _managed_instances(shells, account_id, region)
+            return _reply(200, {"InstanceInformationList": _select(managed, request)})
         found = next((each for each in shells.sent if each.id == request["CommandId"]), None)
         if found is None or found.instance_id != request["InstanceId"]:
             return _refuse("InvocationDoesNotExist", "")
@@ -131,6 +136,25 @@ def _send(shells: Shells, request: dict[str, Any], now: datetime, *, account_id:
     )
     shells.sent.append(command)
     return _reply(200, {"Command": _describe(command, now)})
+
+
+def _managed_instances(shells: Shells, account_id: str, region: str) -> list[str]:
+    backend: Any = ec2_backends[account_id][region]
+    ids = [each.id for reservation in backend.reservations.values() for each in reservation.instances]
+    is_heard = not shells.is_all_silent
+    return [each for each in ids if is_heard and each not in shells.silent and _is_managed(each, account_id, region)]
+
+
+def _select(managed: list[str], request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that the filter InstanceIds names; every other filter is refused by name."""
+    for each in (*request.get("Filters", ()), *request.get("InstanceInformationFilterList", ())):
+        name = each.get("Key") or each.get("key")
+        if name != "InstanceIds":
+            raise NotImplementedError(f"DescribeInstanceInformation: the filter {name}")
+        wanted = each.get("Values") or each.get("valueSet") or []
+        managed = [instance_id for instance_id in managed if instance_id in wanted]
+    told = {"PingStatus": "Online", "PlatformType": "Linux", "ResourceType": "EC2Instance"}
+    return [{"InstanceId": instance_id, **told} for instance_id in managed]
 
 
 def _is_managed(instance_id: str, account_id: str, region: str) -> bool:

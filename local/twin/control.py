@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 from local.twin import recycle_bin
 from local.twin.images import seed_image
 from local.twin.inspection import describe_state
+from local.twin.server_faults import ServerFault, ServerFaults
 from local.twin.services import Service, services_of
 from local.twin.world import World
 
@@ -41,11 +42,13 @@ class Control:
     POST refuse-deletion {"region", "snapshot_id", "code"}: let every deletion of a snapshot fail; null ends that.
     POST backdate-bin-rule {"region", "rule_id", "created_at"}: let a rule of the Recycle Bin be in force.
     POST lose {"region"}: answer no request that is signed for this Region any more; null ends that.
-    GET state/REGION: volumes, snapshots and images with digests and lineage.
+    POST fault, DELETE fault: see local.twin.server_faults.
+    GET state/REGION: volumes, snapshots, images and instances with digests and lineage.
     """
 
     world: World
     account_id: str
+    faults: ServerFaults = field(default_factory=ServerFaults)
 
     def answer(self, request: Request) -> Response:
         """Carry out one control request."""
@@ -58,6 +61,8 @@ class Control:
                 f"{kind}/{region}": level for (kind, region), level in self.world.calls.high_water.items()
             },
             ("GET", "state"): lambda: self._locked(lambda: describe_state(self._backend(rest))),
+            ("POST", "fault"): lambda: self._strike(_body(request)),
+            ("DELETE", "fault"): self._relent,
             ("POST", "write"): lambda: self._locked(lambda: self._write(_body(request))),
             ("POST", "freeze"): lambda: self._locked(lambda: self._freeze(_body(request))),
             ("POST", "thaw"): lambda: self._locked(lambda: self._thaw(_body(request))),
@@ -107,6 +112,14 @@ class Control:
             }
             for call in self.world.calls.calls[int(request.args.get("after", 0)) :]
         ]
+
+    def _strike(self, body: dict[str, Any]) -> Any:
+        self.faults.rules.append(ServerFault.read(body))
+        return {}
+
+    def _relent(self) -> Any:
+        self.faults.rules.clear()
+        return {}
 
     def _write(self, body: dict[str, Any]) -> Any:
         volume = self._backend(body["region"]).get_volume(body["volume_id"])

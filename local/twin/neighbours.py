@@ -26,13 +26,16 @@ from moto.cloudwatch.models import CloudWatchBackend
 from moto.events.models import EventsBackend
 from moto.iam.models import iam_backends
 from moto.instance_metadata.urls import url_paths as metadata
-from moto.sts.exceptions import STSClientError
-from moto.sts.models import STSBackend
+from moto.sts.responses import TokenResponse
 
 from local.twin.world import current_world
 
 _ACTION = re.compile(r"arn:aws[a-z-]*:(sns|lambda|autoscaling|ssm|ssm-incidents|aiops|swf):[a-z0-9-]+:(\d{12})?:.+")
 _EC2_ACTION = re.compile(r"arn:aws[a-z-]*:(automate:[a-z0-9-]+:ec2:|swf:.+/EC2\.)")
+_DENIED = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
+    "<Message>Not authorized to perform: sts:AssumeRole on resource: {arn}</Message></Error></ErrorResponse>"
+)
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def honest() -> Iterator[None]:
         for owner, name, replacement in (
             (CloudWatchBackend, "put_metric_alarm", _checking_actions(CloudWatchBackend.put_metric_alarm)),
             (EventsBackend, "put_events", _refusing_aws(EventsBackend.put_events)),
-            (STSBackend, "assume_role", _finding_role(STSBackend.assume_role)),
+            (TokenResponse, "assume_role", _finding_role(TokenResponse.assume_role)),
         ):
             stack.enter_context(patch.object(owner, name, replacement))
         stack.enter_context(patch.dict(metadata, dict.fromkeys(metadata, _refuse_metadata)))
@@ -67,15 +70,13 @@ def _checking_actions(original: Any) -> Any:
 
 
 def _finding_role(original: Any) -> Any:
-    def assume_role(backend: Any, **request: Any) -> Any:
-        arn = request["role_arn"]
+    def assume_role(response: Any) -> Any:
+        arn = response._get_param("RoleArn")  # noqa: SLF001 (as moto's own responses read what was asked)
         if current_world().permissions.is_enforced:
             roles = iam_backends[arn.split(":")[4]]["aws"].roles.values()
             if all(role.arn != arn for role in roles):
-                raise STSClientError(
-                    "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {arn}"
-                )
-        return original(backend, **request)
+                return _DENIED.format(arn=arn), {"status": 403}
+        return original(response)
 
     return assume_role
 

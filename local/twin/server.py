@@ -73,7 +73,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
-    ec2 = DomainDispatcherApplication(create_backend_app)
+    ec2 = control.faults.guard(DomainDispatcherApplication(create_backend_app))
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO", "").startswith(PREFIX):

@@ -20,7 +20,7 @@ from local.twin.testing import Twin
 REGION = "us-east-1"
 
 
-def launch(twin: Twin, **arguments: Any) -> str:
+def run(twin: Twin, **arguments: Any) -> str:
     ec2 = twin.client("ec2", REGION)
     base = next(image for image in ec2.describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs")
     request = {"ImageId": base["ImageId"], "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, **arguments}
@@ -55,7 +55,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
 
 
 def test_a_command_takes_its_time(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     advance(twin, 120)
     command = send(twin, instance)
     seen = [status(twin, instance, command)]
@@ -66,7 +66,7 @@ def test_a_command_takes_its_time(twin: Twin) -> None:
 
 
 def test_a_command_ends_as_the_script_says(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     advance(twin, 120)
     twin.shells(REGION).script["false"] = Outcome(status="Failed", output="no")
     command = send(twin, instance, "false")
@@ -76,7 +76,7 @@ def test_a_command_ends_as_the_script_says(twin: Twin) -> None:
 
 
 def test_an_instance_that_has_not_reported_takes_no_command(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     advance(twin, 30)
     with pytest.raises(ClientError) as error:
         send(twin, instance)
@@ -90,7 +90,7 @@ def test_an_instance_that_is_none_takes_no_command(cloud: Any) -> None:
 
 
 def test_a_silent_agent_takes_none_either(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     advance(twin, 120)
     twin.shells(REGION).silent.add(instance)
     with pytest.raises(ClientError) as error:
@@ -99,7 +99,7 @@ def test_a_silent_agent_takes_none_either(twin: Twin) -> None:
 
 
 def test_sent_commands_are_listed_by_instance(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     advance(twin, 120)
     command = send(twin, instance)
     ssm = twin.client("ssm", REGION)
@@ -115,7 +115,7 @@ def test_what_was_never_sent_is_unknown(twin: Twin) -> None:
 
 
 def test_an_impaired_instance_says_so_once_it_is_up(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     twin.impair(instance)
     ec2 = twin.client("ec2", REGION)
     seen = []
@@ -128,7 +128,7 @@ def test_an_impaired_instance_says_so_once_it_is_up(twin: Twin) -> None:
 
 
 def test_a_console_shows_what_was_written_and_not_at_once(twin: Twin) -> None:
-    instance = launch(twin)
+    instance = run(twin)
     twin.print_to_console(instance, "login: ")
     ec2 = twin.client("ec2", REGION)
     advance(twin, 30)
@@ -141,12 +141,12 @@ def test_a_private_address_is_given_once_and_only_from_its_subnet(twin: Twin) ->
     ec2 = twin.client("ec2", REGION)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
-    instance = launch(twin, SubnetId=subnet, PrivateIpAddress="10.0.0.9")
+    instance = run(twin, SubnetId=subnet, PrivateIpAddress="10.0.0.9")
     [described] = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"]
     assert described["PrivateIpAddress"] == "10.0.0.9"
     for address, expected in (("10.0.0.9", "InvalidIPAddress.InUse"), ("10.0.1.9", "InvalidParameterValue")):
         with pytest.raises(ClientError) as error:
-            launch(twin, SubnetId=subnet, PrivateIpAddress=address)
+            run(twin, SubnetId=subnet, PrivateIpAddress=address)
         assert code(error) == expected
 
 
@@ -166,12 +166,12 @@ def test_a_volume_of_a_snapshot_needs_the_snapshots_key(twin: Twin) -> None:
 def test_an_instance_may_be_hidden_for_a_while_and_its_token_is_known_at_once(twin: Twin) -> None:
     ec2 = twin.client("ec2", REGION)
     twin.world.lag = timedelta(seconds=30)
-    instance = launch(twin, ClientToken="one")
+    instance = run(twin, ClientToken="one")
     assert ec2.describe_instances()["Reservations"] == []
     with pytest.raises(ClientError) as error:
         ec2.describe_instances(InstanceIds=[instance])
     assert code(error) == "InvalidInstanceID.NotFound"
-    assert launch(twin, ClientToken="one") == instance
+    assert run(twin, ClientToken="one") == instance
     advance(twin, 31)
     [reservation] = ec2.describe_instances()["Reservations"]
     assert [each["InstanceId"] for each in reservation["Instances"]] == [instance]
@@ -180,10 +180,10 @@ def test_an_instance_may_be_hidden_for_a_while_and_its_token_is_known_at_once(tw
 def test_there_may_be_no_room_for_a_type_or_in_a_subnet(twin: Twin) -> None:
     with faults.no_capacity(instance_type="m5.large"):
         with pytest.raises(ClientError) as error:
-            launch(twin)
+            run(twin)
         assert code(error) == "InsufficientInstanceCapacity"
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
-        assert launch(twin, InstanceType="m5a.large").startswith("i-")
+        assert run(twin, InstanceType="m5a.large").startswith("i-")
 
 
 def test_kms_signs_a_digest_and_not_its_digest(cloud: Any) -> None:
@@ -198,3 +198,32 @@ def test_kms_signs_a_digest_and_not_its_digest(cloud: Any) -> None:
     public = load_der_public_key(kms.get_public_key(KeyId=key)["PublicKey"])
     assert isinstance(public, EllipticCurvePublicKey)
     public.verify(signature, b"text", ECDSA(SHA256()))
+
+
+def test_only_instances_whose_agent_has_reported_are_told_to_be_managed(cloud: Any, launch: Any) -> None:
+    ssm = cloud.client("ssm", REGION)
+    heard, silent = launch(cloud)["InstanceId"], launch(cloud)["InstanceId"]
+    cloud.shells(REGION).silent.add(silent)
+    assert [each["InstanceId"] for each in ssm.describe_instance_information()["InstanceInformationList"]] == [heard]
+    wanted = [{"Key": "InstanceIds", "Values": [silent]}]
+    assert ssm.describe_instance_information(Filters=wanted)["InstanceInformationList"] == []
+
+
+def test_another_document_is_refused(cloud: Any, launch: Any) -> None:
+    with pytest.raises(ClientError) as error:
+        cloud.client("ssm", REGION).send_command(
+            InstanceIds=[launch(cloud)["InstanceId"]], DocumentName="Bogus", Parameters={"commands": ["true"]}
+        )
+    assert code(error) == "InvalidDocument"
+
+
+def test_a_command_is_pending_before_it_runs_and_ends(cloud: Any, launch: Any) -> None:
+    ssm, instance_id = cloud.client("ssm", REGION), launch(cloud)["InstanceId"]
+    command = ssm.send_command(
+        InstanceIds=[instance_id], DocumentName="AWS-RunShellScript", Parameters={"commands": ["true"]}
+    )["Command"]["CommandId"]
+    seen = []
+    for seconds in (0, 6, 10):
+        cloud.clock.advance(timedelta(seconds=seconds))
+        seen.append(ssm.get_command_invocation(CommandId=command, InstanceId=instance_id)["Status"])
+    assert seen == ["Pending", "InProgress", "Success"]

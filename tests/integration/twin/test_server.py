@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
 from local.twin.services import loopback_block
 
@@ -243,3 +243,49 @@ def test_a_service_that_is_none_is_refused(server, wrong):
     status, answer = server.ask("POST", "serve", {"region": "us-west-2", "tags": {}, "port": 1, **wrong})
     assert status == 400
     assert next(iter(wrong.values())) in answer["error"] or next(iter(wrong)) in answer["error"]
+
+
+@pytest.fixture
+def strike(server):
+    """Ask for a fault, and end all of them afterwards."""
+    yield lambda **fault: server.ask("POST", "fault", fault)
+    assert server.ask("DELETE", "fault")[0] == 200
+
+
+def make_volume(server, region="eu-west-3"):
+    return server.client("ec2", region).create_volume(AvailabilityZone=f"{region}a", Size=1)
+
+
+def count_volumes(server, region="eu-west-3"):
+    return len(server.client("ec2", region).describe_volumes()["Volumes"])
+
+
+def test_a_call_can_be_refused_before_it_is_carried_out(server, strike):
+    before = count_volumes(server)
+    strike(action="CreateVolume", code="RequestLimitExceeded", skip=1)
+    make_volume(server)
+    with pytest.raises(ClientError) as caught:
+        make_volume(server)
+    assert caught.value.response["Error"]["Code"] == "RequestLimitExceeded"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    make_volume(server)
+    assert count_volumes(server) == before + 2
+
+
+@pytest.mark.parametrize("fault", [{"code": "InternalError"}, {}])
+def test_an_answer_can_get_lost_after_the_call_was_carried_out(server, strike, fault):
+    before = count_volumes(server)
+    strike(action="CreateVolume", phase="after", **fault)
+    with pytest.raises((ClientError, HTTPClientError)) as caught:
+        make_volume(server)
+    status = getattr(caught.value, "response", None) or {}
+    assert status.get("ResponseMetadata", {}).get("HTTPStatusCode") == (500 if fault else None)
+    assert count_volumes(server) == before + 1
+
+
+def test_a_region_can_be_out_of_reach_while_another_answers(server, strike):
+    strike(action="*", region="eu-west-3", times=-1)
+    for _ in range(2):
+        with pytest.raises(HTTPClientError):
+            count_volumes(server)
+    assert count_volumes(server, "eu-north-1") == 0
