@@ -1,8 +1,8 @@
 """The template's alarms, and which of them a run brings to ALARM: by their metric, dimensions, period and threshold.
 
 CloudWatch counts periods from the clock's, not from the first value, and an alarm is in ALARM when every period that it
-looks at is breaching: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html. The suite
-says what queues, functions and Step Functions would publish by themselves.
+looks at is breaching. What queues, functions and Step Functions publish by themselves, the suite says in their place.
+Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html.
 """
 
 from collections.abc import Callable, Iterable, Mapping

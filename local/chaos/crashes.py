@@ -14,9 +14,10 @@ from typing import Any
 from local.chaos import delivery
 from local.chaos.branches import branch, branches
 from local.chaos.delivery import Delivery
-from local.chaos.operations import OPERATIONS, SLOT, Operation, finish
+from local.chaos.operations import END, OPERATIONS, SLOT, Operation, finish
 from local.chaos.stage import Stage
 from local.chaos.verdict import Ending, Faults, digest_before_step, digest_now, judge, judge_stopped, look
+from local.inprocess import RECOVERY
 from local.twin import faults
 from local.twin.faults import Asked, Phase
 
@@ -88,6 +89,19 @@ OF_RUNS = tuple(STOPS.values())
 """What can only happen to a run of recovery."""
 
 Troubles = Mapping[str, Mapping[str, Trouble]]
+NETWORK: Mapping[str, Mapping[str, Trouble]] = {
+    "crash": {
+        "killed before": delivery.hindered(delivery.dies_before),
+        "killed after": delivery.hindered(delivery.dies_after),
+    },
+    "EC2": {
+        "refused:": delivery.hindered(delivery.refuses),
+        "no answer to": delivery.hindered(delivery.times_out),
+        "broken off:": delivery.hindered(delivery.resets),
+        "silence after": delivery.hindered(delivery.says_nothing),
+    },
+}
+"""What takes the place of the kinds of trouble where an operation is networked."""
 EVERYTHING: Troubles = {"crash": {**CRASHES, **STOPS}, "EC2": STRIKES, "delivery": MEANWHILE}
 CREATING = frozenset(
     {"CreateSnapshots", "CreateSnapshot", "CreateImage", "CopySnapshot", "CopyImage"}
@@ -166,6 +180,8 @@ def _try_turn(
     marks: Marks,
 ) -> list[tuple[str, str, int, Faults]]:
     """Every trouble at every call of one invocation: its kind, its name, the call and what was wrong in the end."""
+    if operation.is_networked:
+        troubles = {kind: named for kind, named in NETWORK.items() if kind in troubles}
     places = [
         (number, kind, name, trouble)
         for number in range(1, len(turn.calls) + 1)
@@ -189,14 +205,14 @@ def _try_turn(
 
 def _deliver(stage: Stage, operation: Operation, clean: Ending, name: str) -> Iterable[Trial]:
     """The operation with what starts it arriving in every way."""
-    endings = branches(partial(_run_delivered, stage, operation, way) for way in operation.deliveries.values())
+    endings = branches(partial(_run_delivered, stage, way) for way in operation.deliveries.values())
     for what, ending in zip(operation.deliveries, endings, strict=True):
         yield Trial(operation=name, call=0, what=what, kind="delivery", faults=judge(ending, clean))
 
 
-def _run_delivered(stage: Stage, operation: Operation, way: Delivery) -> Ending:
+def _run_delivered(stage: Stage, way: Delivery) -> Ending:
     way(stage)
-    return finish(stage, until=operation.until)
+    return finish(stage)
 
 
 _CHECKPOINTS = tuple(
@@ -215,15 +231,18 @@ def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], En
         step = str(event.get("step", "")) if operation.run else ""
         number, at = stage.steps_begun[operation.run] - 1, stage.now
         before = digest_before_step(stage, operation.run) if operation.run else ""
+        connected = len(stage.network.connections)
         with faults.recorded() as asked:
             yield
+        for _, port in stage.network.connections[connected:] if operation.is_networked else ():
+            asked.append(Asked(service="network", region=RECOVERY, action="connect", about=str(port)))
         turns.append(Turn(number=number, at=at, step=step, calls=tuple(asked), before=before))
 
     if operation.run:
         stage.watch(operation.is_meant, record)
         while operation.run not in stage.runs.ended:
             stage.run_until(stage.now + timedelta(seconds=1))
-            assert stage.now < operation.until, f"{operation.name} does not end"
+            assert stage.now < END, f"{operation.name} does not end"
         moments = tuple(stage.now + duration for duration in _AFTER_A_RUN)
     else:
         stage.plot(operation.is_meant, record)
@@ -233,7 +252,7 @@ def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], En
         stage.run_until(moment)
         if stage.is_quiet:
             marks[moment] = digest_now(stage)
-    ending = finish(stage, until=operation.until)
+    ending = finish(stage)
     assert turns, f"{operation.name} did not run"
     assert all(turn.calls for turn in turns), f"{operation.name} has made no call"
     assert not ending.alarms, f"{operation.name}: an alarm without a fault: {ending.alarms[0].name}"
@@ -270,7 +289,7 @@ def _run(
                 return replace(look(stage), state=clean.state)
     except _Arrived:
         return replace(look(stage), state=clean.state)
-    return finish(stage, until=operation.until)
+    return finish(stage)
 
 
 class _Arrived(BaseException):

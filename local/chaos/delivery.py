@@ -4,14 +4,17 @@ Sources: Amazon SQS Developer Guide, "Amazon SQS at-least-once delivery"; EventB
 least once; EventBridge events of EBS and EC2 are best effort. Nothing here is rarer than what AWS says may happen.
 """
 
+import errno
+import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
 
 from hikae.domain.model import Region
+from local.chaos.network import Connect, Hindrance, Silent
 from local.chaos.stage import Courier, Records, Stage, Timer
 from local.inprocess import PRIMARY, RECOVERY
 from local.twin import faults
@@ -177,11 +180,16 @@ def same_again(stage: Stage, number: int) -> Iterator[None]:
 
 @contextmanager
 def prunes(stage: Stage, number: int) -> Iterator[None]:
-    """Before the call of this number, prune runs at both sites."""
+    """Before the call of this number prune runs at both sites, and beside a run all else that touches runs."""
 
     def act() -> None:
         for region in (PRIMARY, RECOVERY):
             _aside(stage, "PruneRecoveryPoints", {}, region)
+        # Nobody takes its work away from a run that is under way, or starts it a second time.
+        if stage.runs.under_way:
+            _aside(stage, "Recover", {"step": "sweep"}, RECOVERY)
+        if any(name.startswith("drill-") for name in stage.runs.under_way):
+            _aside(stage, "Recover", {"step": "start-drills"}, RECOVERY)
 
     with faults.interrupted(number, Phase.BEFORE, act):
         yield
@@ -199,6 +207,51 @@ def stopped(stage: Stage, number: int) -> Iterator[None]:
 
     with faults.interrupted(number, Phase.AFTER, stop):
         yield
+
+
+def hindered(hindrance: Hindrance) -> Callable[[Stage, int], AbstractContextManager[None]]:
+    """The connection that the probing function opens meets this."""
+
+    @contextmanager
+    def hinder(stage: Stage, number: int) -> Iterator[None]:
+        assert number == 1, "one probe is one connection"
+        stage.network.hindrance = hindrance
+        yield
+
+    return hinder
+
+
+def dies_before(_connect: Connect) -> socket.socket:
+    """The probing function is killed before it opens its connection."""
+    raise Killed("before it connects")
+
+
+def dies_after(connect: Connect) -> socket.socket:
+    """The probing function is killed when it has its connection."""
+    connect().close()
+    raise Killed("after it has connected")
+
+
+def refuses(_connect: Connect) -> socket.socket:
+    """Nobody listens at the port."""
+    raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+
+def times_out(_connect: Connect) -> socket.socket:
+    """No packet comes back."""
+    raise TimeoutError("timed out")
+
+
+def resets(_connect: Connect) -> socket.socket:
+    """The other end breaks the connection off."""
+    raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def says_nothing(_connect: Connect) -> socket.socket:
+    """The port is open, and nothing comes through it."""
+    own, its = socket.socketpair()
+    its.detach()
+    return Silent(fileno=own.detach())
 
 
 def _aside(stage: Stage, name: str, event: Mapping[str, Any], region: Region) -> None:

@@ -31,6 +31,13 @@ class _Connection(socket.socket):
         """There is nothing to set."""
 
 
+class Silent(_Connection):
+    """A connection that comes about, and over which nothing ever comes."""
+
+    def recv_into(self, *_: Any) -> int:
+        raise TimeoutError("timed out")
+
+
 @dataclass(slots=True, kw_only=True)
 class DrillNetwork:
     """What is behind each address. `connections` are those that were asked for, in order: address and port."""

@@ -198,7 +198,8 @@ class Operation:
 
     `deliveries` are the ways in which what starts it may arrive. One that `is_single` never runs twice at a time: its
     queue has one message group, and a message stays invisible for longer than the function may run. A `run` is one of
-    recovery, by its name: all of its invocations are the operation, step by step. The end is looked at `until` then.
+    recovery, by its name: all of its invocations are the operation, step by step. One that `is_networked` opens a
+    connection and calls no service.
     """
 
     name: str
@@ -208,7 +209,7 @@ class Operation:
     deliveries: Mapping[str, Delivery]
     is_single: bool = False
     run: str = ""
-    until: datetime = END
+    is_networked: bool = False
 
 
 def _function(function: str, *, region: Region | None = None, kind: str = "") -> Wanted:
@@ -268,6 +269,30 @@ def _is_scheduled(step: str) -> Wanted:
     return lambda name, _region, event: name == "Recover" and event.get("step") == step
 
 
+def _probes(kind: str) -> Wanted:
+    return lambda name, _region, event: name == "ProbeNetwork" and event.get("kind") == kind
+
+
+def _leave_a_stopped_drill(stage: Stage) -> None:
+    """A drill was stopped while its instance ran, and the event of that was lost: the sweep is what is left."""
+    _before_runs(stage)
+    stage.run_until(RUN_AT + timedelta(seconds=50))
+    relay, stage.relay = stage.relay, lambda _: None
+    [name] = stage.runs.under_way
+    stage.runs.stop(name)
+    stage.relay = relay
+
+
+def _leave_a_drill_torn_down(stage: Stage) -> None:
+    """Of a stopped drill all is gone, and nothing recorded."""
+    _leave_a_stopped_drill(stage)
+    stage.run_until(SLOT + timedelta(minutes=18, seconds=39))
+
+
+def _until(minutes: float) -> Callable[[Stage], None]:
+    return lambda stage: stage.run_until(SLOT + timedelta(minutes=minutes))
+
+
 def _drill_of(world: World) -> str:
     """The name that the schedule gives to the drill of a world's group."""
     [plan] = world.plans
@@ -290,6 +315,42 @@ _RECOVERY = (
             ("drill", _drill_of(world), _before_runs, schedule_deliveries("drill start", never=True)),
             ("restore", "restore-1", _start_restore, {}),
         )
+    ),
+    *(
+        Operation(
+            name=f"probe_network, {kind}",
+            world=RECOVERY_FROM_SETS,
+            is_meant=_probes(kind),
+            prepare=_before_runs,
+            deliveries={},
+            is_networked=True,
+        )
+        for kind in ("tcp", "http")
+    ),
+    *(
+        Operation(
+            name=name,
+            world=RECOVERY_FROM_SETS,
+            is_meant=_is_scheduled(step),
+            prepare=prepare,
+            deliveries=schedule_deliveries(schedule),
+        )
+        for name, step, prepare, schedule in (
+            ("recover, start-drills", "start-drills", _before_runs, "drill start"),
+            ("recover, a sweep that tears down", "sweep", _leave_a_stopped_drill, "recovery sweep"),
+            ("recover, a sweep that records", "sweep", _leave_a_drill_torn_down, "recovery sweep"),
+            ("recover, check-readiness", "check-readiness", _until(34), "readiness check"),
+        )
+    ),
+    *(
+        Operation(
+            name=f"report_objectives, {world.name.removeprefix('recovery ')}",
+            world=world,
+            is_meant=_function("ReportObjectives"),
+            prepare=_until(37),
+            deliveries=schedule_deliveries("report"),
+        )
+        for world in (RECOVERY_FROM_SETS, RECOVERY_FROM_IMAGES)
     ),
 )
 

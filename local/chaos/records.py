@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -33,10 +33,20 @@ def reduce(key: str, text: str) -> str | None:
     if key == LAST_REPORT_KEY:
         return f"{key}: {json.dumps(_report(json.loads(text)), sort_keys=True)}"
     if key.startswith(REPORTS):
-        return f"a dated report of {json.loads(text)['reported_at'][:13]}"
+        return f"{_DATED}{json.loads(text)['reported_at'][:13]}"
     if key.startswith(KEY_PAIRS):
         return f"{key}: {text}"
     return None
+
+
+_DATED = "a dated report of "
+
+
+def count_once(documents: Iterable[str]) -> list[str]:
+    """The documents; of dated reports one an hour, for two runs make two, and each is true of its moment."""
+    documents = list(documents)
+    dated = {each for each in documents if each.startswith(_DATED)}
+    return [*(each for each in documents if each not in dated), *dated]
 
 
 _VARYING = re.compile(

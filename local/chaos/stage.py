@@ -564,7 +564,7 @@ class Stage:
             for name, minute, interval, step in (
                 ("recovery sweep", 3, intervals["RecoverySweep"], "sweep"),
                 ("drill start", 11, intervals["Drill"], "start-drills"),
-                ("readiness check", 36, timedelta(days=1), "check-readiness"),
+                ("readiness check", 214, timedelta(days=1), "check-readiness"),
             ):
                 act = partial(self.invoke_asynchronously, "Recover", {"step": step}, region=RECOVERY)
                 first = whole + timedelta(minutes=minute, seconds=40)

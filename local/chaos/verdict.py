@@ -68,7 +68,10 @@ class Ending:
         ]
 
     def names_as_failed(self, resource: str) -> bool:
-        """Whether an error names the resource, and a metric of that very invocation brings an alarm to ALARM."""
+        """Whether an error names the resource, and that very invocation brings an alarm to ALARM.
+
+        By a metric of its own; or, where it gave messages back until they were given up, by those in its dead letters.
+        """
         for invocation in self.invocations:
             told = [line for line in invocation.lines if line.get("levelname") == "ERROR"]
             is_named = resource in invocation.error or any(
@@ -92,7 +95,11 @@ class Ending:
                 yield f"{count} messages in {letters[name]}"
 
     def _is_heard(self, invocation: Invocation) -> bool:
-        return any(alarm.watches(datum) and datum.value for alarm in self.alarms for datum in invocation.data)
+        if any(alarm.watches(datum) and datum.value for alarm in self.alarms for datum in invocation.data):
+            return True
+        deployment = read_deployment()
+        queue = deployment.queues.get(deployment.functions[invocation.function].queue)
+        return queue is not None and any(("QueueName", queue.dead_letters) in alarm.dimensions for alarm in self.alarms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +270,7 @@ def _documents(stage: Stage) -> dict[str, tuple[str, ...]]:
             name = key.rpartition("/")[0] if key.startswith("manifests/") else key
             reduced = records.reduce(key, found.value.decode())
             documents.append(f"{name}: {_timeless(found.value.decode())}" if reduced is None else reduced)
-        state[f"{region} documents"] = tuple(sorted(documents))
+        state[f"{region} documents"] = tuple(sorted(records.count_once(documents)))
     return state
 
 
