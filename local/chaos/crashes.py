@@ -16,7 +16,7 @@ from local.chaos.branches import branch, branches
 from local.chaos.delivery import Delivery
 from local.chaos.operations import END, OPERATIONS, SLOT, Operation, finish
 from local.chaos.stage import Stage
-from local.chaos.verdict import Ending, Faults, digest_before_step, digest_now, judge, judge_stopped, look
+from local.chaos.verdict import Ending, Faults, digest_before_step, digest_now, judge, judge_ended, look
 from local.inprocess import RECOVERY
 from local.twin import faults
 from local.twin.faults import Asked, Phase
@@ -76,6 +76,8 @@ CRASHES: dict[str, Trouble] = {
     "killed after": lambda _, number: faults.killed(number, Phase.AFTER),
     "killed, while EC2 lags, after": _killed_while_lagging,
 }
+AFTER: dict[str, Trouble] = {name: trouble for name, trouble in CRASHES.items() if name != "killed before"}
+"""Who is killed before a call leaves what who is killed after the one before it leaves."""
 STRIKES: dict[str, Trouble] = {
     "throttled:": lambda _, number: faults.struck(number, faults.throttle),
     "no connection for": lambda _, number: faults.struck(number, faults.refuse_connection),
@@ -110,10 +112,13 @@ CREATING = frozenset(
 """The calls that make what EC2 may not show yet."""
 
 
-def try_operations(troubles: Troubles, *, operations: Iterable[Operation] = OPERATIONS) -> Iterator[Report]:
+def try_operations(
+    troubles: Troubles, *, operations: Iterable[Operation] = OPERATIONS, with_reads: bool = True
+) -> Iterator[Report]:
     """Try every trouble, by its kind and name, at every call of every operation; report operation by operation.
 
-    With the kind "delivery" among them, whatever starts the operation arrives in every way, too.
+    With the kind "delivery" among them, whatever starts the operation arrives in every way, too. Without reads only
+    calls that change something are tried: who is killed at a call that does not leaves what the last change has left.
     """
     operations = tuple(operations)
     for world in dict.fromkeys(operation.world for operation in operations):
@@ -121,10 +126,10 @@ def try_operations(troubles: Troubles, *, operations: Iterable[Operation] = OPER
         with world.build() as stage:
             world.begin(stage)
             for operation in of_world:
-                yield from branch(partial(_try, stage, operation, troubles))
+                yield from branch(partial(_try, stage, operation, troubles, with_reads=with_reads))
 
 
-def _try(stage: Stage, operation: Operation, troubles: Troubles) -> list[Report]:
+def _try(stage: Stage, operation: Operation, troubles: Troubles, *, with_reads: bool) -> list[Report]:
     operation.prepare(stage)
     turns, clean, marks = branch(partial(_run_clean, stage, operation))
     trials: dict[str, list[Trial]] = {}
@@ -137,7 +142,7 @@ def _try(stage: Stage, operation: Operation, troubles: Troubles) -> list[Report]
         before = len(calls.setdefault(name, []))
         calls[name].extend(turn.calls)
         for kind, what, number, ending in _try_turn(
-            stage, operation, turn, troubles, turns=turns, clean=clean, marks=marks
+            stage, operation, turn, troubles, turns=turns, clean=clean, marks=marks, with_reads=with_reads
         ):
             trials.setdefault(name, []).append(
                 Trial(
@@ -178,6 +183,7 @@ def _try_turn(
     turns: Collection[Turn],
     clean: Ending,
     marks: Marks,
+    with_reads: bool,
 ) -> list[tuple[str, str, int, Faults]]:
     """Every trouble at every call of one invocation: its kind, its name, the call and what was wrong in the end."""
     if operation.is_networked:
@@ -187,6 +193,7 @@ def _try_turn(
         for number in range(1, len(turn.calls) + 1)
         for kind, named in troubles.items()
         for name, trouble in named.items()
+        if with_reads or not turn.calls[number - 1].is_reading
         if trouble is not _killed_while_lagging or turn.calls[number - 1].action in CREATING
         if trouble is not delivery.same_again or not operation.is_single
         if trouble not in OF_RUNS or operation.run
@@ -198,7 +205,7 @@ def _try_turn(
         for number, _, _, trouble in places
     )
     return [
-        (kind, name, number, judge_stopped(ending, clean) if trouble is delivery.stopped else judge(ending, clean))
+        (kind, name, number, judge_ended(ending, clean) if trouble is delivery.stopped else judge(ending, clean))
         for (number, kind, name, trouble), ending in zip(places, endings, strict=True)
     ]
 
@@ -255,7 +262,8 @@ def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], En
     ending = finish(stage)
     assert turns, f"{operation.name} did not run"
     assert all(turn.calls for turn in turns), f"{operation.name} has made no call"
-    assert not ending.alarms, f"{operation.name}: an alarm without a fault: {ending.alarms[0].name}"
+    gone_off = {alarm.name for alarm in ending.alarms}
+    assert gone_off == operation.expects, f"{operation.name}: these alarms go off without a fault: {gone_off}"
     return tuple(turns), ending, marks
 
 

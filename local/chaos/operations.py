@@ -199,7 +199,7 @@ class Operation:
     `deliveries` are the ways in which what starts it may arrive. One that `is_single` never runs twice at a time: its
     queue has one message group, and a message stays invisible for longer than the function may run. A `run` is one of
     recovery, by its name: all of its invocations are the operation, step by step. One that `is_networked` opens a
-    connection and calls no service.
+    connection and calls no service. `expects` are the alarms that go off without any fault.
     """
 
     name: str
@@ -210,6 +210,7 @@ class Operation:
     is_single: bool = False
     run: str = ""
     is_networked: bool = False
+    expects: frozenset[str] = frozenset()
 
 
 def _function(function: str, *, region: Region | None = None, kind: str = "") -> Wanted:
@@ -334,12 +335,13 @@ _RECOVERY = (
             is_meant=_is_scheduled(step),
             prepare=prepare,
             deliveries=schedule_deliveries(schedule),
+            expects=frozenset(expects),
         )
-        for name, step, prepare, schedule in (
-            ("recover, start-drills", "start-drills", _before_runs, "drill start"),
-            ("recover, a sweep that tears down", "sweep", _leave_a_stopped_drill, "recovery sweep"),
-            ("recover, a sweep that records", "sweep", _leave_a_drill_torn_down, "recovery sweep"),
-            ("recover, check-readiness", "check-readiness", _until(34), "readiness check"),
+        for name, step, prepare, schedule, expects in (
+            ("recover, start-drills", "start-drills", _before_runs, "drill start", ()),
+            ("recover, a sweep that tears down", "sweep", _leave_a_stopped_drill, "recovery sweep", ("FailedRuns",)),
+            ("recover, a sweep that records", "sweep", _leave_a_drill_torn_down, "recovery sweep", ("FailedRuns",)),
+            ("recover, check-readiness", "check-readiness", _until(34), "readiness check", ()),
         )
     ),
     *(

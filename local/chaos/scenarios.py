@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from hikae.domain.model import Region
+from local.chaos import recovery_plays
 from local.chaos.branches import branch, branches
 from local.chaos.delivery import schedule_deliveries
 from local.chaos.operations import (
@@ -20,6 +21,8 @@ from local.chaos.operations import (
     IMAGES,
     LONG_IMAGES,
     LONG_SNAPSHOTS,
+    RECOVERY_FROM_IMAGES,
+    RECOVERY_FROM_SETS,
     SLOT,
     SNAPSHOT_PLAN,
     SNAPSHOTS,
@@ -28,7 +31,7 @@ from local.chaos.operations import (
     World,
 )
 from local.chaos.stage import Stage
-from local.chaos.verdict import Ending, Faults, judge, look
+from local.chaos.verdict import Ending, Faults, judge, judge_ended, look
 from local.inprocess import PRIMARY, RECOVERY
 from local.twin import faults
 
@@ -59,6 +62,7 @@ class Scenario:
     dead: int = 0
     gives_up: bool = False
     ignored: tuple[str, ...] = ()
+    judge: Callable[..., Faults] = judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +115,10 @@ def _judge(scenario: Scenario, ending: Ending, clean: Ending, named: Iterable[st
     dead = sum(ending.dead.values())
     if dead != scenario.dead:
         unnamed.append(f"{dead} messages in dead-letter queues, {scenario.dead} belong there")
+    unnamed.extend(ending.unheard())
     if scenario.gives_up:
         ending = replace(ending, failed_runs=())
-    return judge(ending.without(*scenario.ignored), clean.without(*scenario.ignored), unnamed=unnamed)
+    return scenario.judge(ending.without(*scenario.ignored), clean.without(*scenario.ignored), unnamed=unnamed)
 
 
 # --- EC2 --------------------------------------------------------------------------------------------------------------
@@ -505,6 +510,76 @@ def _scenarios() -> Iterator[Scenario]:
     )
 
 
+def _recoveries() -> Iterator[Scenario]:
+    world = RECOVERY_FROM_SETS
+    whole: dict[str, Any] = {"world": world, "judge": judge_ended}
+    for step in recovery_plays.RUN_STEPS:
+        for is_heard, how in ((True, ""), (False, ", and the event of it lost")):
+            name = f"a drill is stopped in the step {step}{how}"
+            yield Scenario(name=name, kind="recovery", play=recovery_plays.stopped_in(step, is_heard=is_heard), **whole)
+        name = f"the step {step} of a drill fails on every attempt"
+        yield Scenario(name=name, kind="recovery", play=recovery_plays.always_fails(step), **whole)
+    yield Scenario(
+        name="two drills of one group at once",
+        kind="recovery",
+        play=recovery_plays.another_drill(after=timedelta(seconds=20)),
+        clean=recovery_plays.another_drill(after=timedelta(minutes=10)),
+        **whole,
+    )
+    for play, name in (
+        (recovery_plays.without_room_in_a_zone, "no capacity in the first zone"),
+        (recovery_plays.without_room, "no capacity in any zone"),
+        (recovery_plays.with_a_disabled_key, "the copies' key is disabled while a drill runs"),
+    ):
+        yield Scenario(name=name, kind="recovery", play=play, **whole)
+    for each in (RECOVERY_FROM_SETS, RECOVERY_FROM_IMAGES):
+        yield Scenario(
+            name=f"{PRIMARY} unreachable while a drill runs",
+            kind="recovery",
+            world=each,
+            play=_while_drilling(partial(faults.unreachable, PRIMARY)),
+            gives_up=True,
+        )
+        for share in (0.1, 0.5):
+            for seed in range(2):
+                yield Scenario(
+                    name=f"{share:.0%} of all calls throttled while a drill runs (seed {seed})",
+                    kind="recovery",
+                    world=each,
+                    play=_while_drilling(partial(faults.throttled, share, seed=seed)),
+                )
+        for fault, what in ((faults.fail_after, "answered with a 500"), (faults.drop_after, "cut off")):
+            yield Scenario(
+                name=f"a fifth of all calls carried out and {what} while a drill runs",
+                kind="recovery",
+                world=each,
+                play=_while_drilling(partial(faults.shaken, 0.2, fault, seed=0)),
+            )
+        for minutes in (1, 4):
+            yield Scenario(
+                name=f"new ids invisible and states old for {minutes} min while a drill runs",
+                kind="recovery",
+                world=each,
+                play=_lag(minutes),
+            )
+    yield Scenario(
+        name="a report never comes",
+        kind="delivery",
+        world=world,
+        play=recovery_plays.report_never_comes,
+        until=SLOT + 100 * MINUTE,
+        ignored=("a dated report",),
+    )
+
+
+def _while_drilling(fault: Callable[[], Any]) -> Play:
+    def play(stage: Stage) -> Iterable[str]:
+        stage.during(SLOT + 11 * MINUTE, END - MINUTE, fault)
+        return ()
+
+    return play
+
+
 def _names_of(action: str) -> Callable[[Stage], Iterable[str]]:
     """What has to be named while `action` is not permitted."""
 
@@ -519,4 +594,4 @@ def _names_of(action: str) -> Callable[[Stage], Iterable[str]]:
     return names
 
 
-SCENARIOS = tuple(_scenarios())
+SCENARIOS = (*_scenarios(), *_recoveries())

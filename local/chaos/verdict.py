@@ -12,7 +12,6 @@ from moto.s3.models import FakeDeleteMarker, s3_backends
 from hikae.domain import naming
 from hikae.domain.model import Region
 from hikae.domain.naming import RECOVERED_FROM
-from hikae.operations.recovery.sweep import STOPPED
 from local.chaos import machines, records
 from local.chaos.alarms import Alarm, which_go_off
 from local.chaos.stage import TIMED_OUT, VOLATILE_TAGS, Invocation, Removal, Stage
@@ -44,6 +43,7 @@ class Ending:
     failed_runs: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     alarms: tuple[Alarm, ...] = ()
+    runs: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -162,6 +162,7 @@ def look(stage: Stage) -> Ending:
         failed_runs=tuple(stage.failed_runs),
         invocations=tuple(stage.invocations),
         alarms=which_go_off([*data, *stage.published()]),
+        runs=tuple(stage.runs.ended),
     )
 
 
@@ -196,29 +197,36 @@ def judge(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -> Faul
     )
 
 
-def judge_stopped(ending: Ending, clean: Ending) -> Faults:
-    """What is wrong with the end of a run whose execution was stopped, where `clean` is that of one that was not.
+def judge_ended(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -> Faults:
+    """What is wrong with the end of runs that may have failed, where `clean` is that of some that have not.
 
     Nothing of a drill may be left. What a restore has made stays, and its evidence names it. Either way there is one
-    record, which says that it was stopped or that it had proven all before.
+    record of each run, and it says why where it tells of no success.
     """
-    found = judge(_without_run(ending), _without_run(clean))
-    records = [each for each in ending.state[f"{RECOVERY} documents"] if each.startswith("evidence/")]
-    problems = [] if len(records) == 1 else [f"{len(records)} records of one run"]
-    problems.extend(each for each in ending.state[f"{RECOVERY} documents"] if "run.json: under way" in each)
-    unnamed = []
-    for record in records:
-        said = json.loads(record.partition(": ")[2])
-        if said["failure"] not in {None, STOPPED} or (said["failure"] is None) != (said["outcome"] == "succeeded"):
-            problems.append(f"the record says {said['outcome']}: {said['failure']}")
+    found = judge(_without_runs(ending), _without_runs(clean), unnamed=unnamed)
+    documents = ending.state[f"{RECOVERY} documents"]
+    told = [json.loads(each.partition(": ")[2]) for each in documents if each.startswith("evidence/")]
+    problems = [each for each in documents if "run.json: under way" in each]
+    records_of = Counter(said["run"] for said in told)
+    problems.extend(f"{records_of[run]} records of {run}" for run in ending.runs if records_of[run] != 1)
+    silent = []
+    remains: Counter[str] = Counter()
+    for said in told:
+        remains.update(said["remains"])
+        if not said["is signed"]:
+            problems.append(f"the record of {said['run']} is not what was signed")
+        if (said["outcome"] == "succeeded") != (said["failure"] is None):
+            problems.append(f"the record of {said['run']} says {said['outcome']}: {said['failure']}")
         if said["outcome"] != "succeeded" and "FailedRuns" not in {alarm.name for alarm in ending.alarms}:
-            unnamed.append(f"no alarm on {said['run']}")
-        there = Counter(kind for kind in ("instances", "volumes") for _ in _own(ending, kind))
-        remains = {"instances": said["remains"].get("i", 0), "volumes": said["remains"].get("vol", 0)}
-        if dict(there) != {kind: number for kind, number in remains.items() if number}:
-            problems.append(f"there are {dict(there)}, and the record names {remains}")
+            silent.append(f"no alarm on {said['run']}")
+    there = Counter({"i": len(_own(ending, "instances")), "vol": len(_own(ending, "volumes"))})
+    orphans = [f"there are {dict(there)} of runs, and the records name {dict(remains)}"] if +there != +remains else []
     return replace(
-        found, missed=(*found.missed, *problems), unnamed=(*found.unnamed, *unnamed), duplicates=ending.made_twice
+        found,
+        missed=(*found.missed, *problems),
+        orphans=(*found.orphans, *orphans),
+        duplicates=(*found.duplicates, *ending.made_twice),
+        unnamed=(*found.unnamed, *silent),
     )
 
 
@@ -226,7 +234,7 @@ def _own(ending: Ending, kind: str) -> list[str]:
     return [each for each in ending.state[f"{RECOVERY} {kind}"] if RECOVERED_FROM in each]
 
 
-def _without_run(ending: Ending) -> Ending:
+def _without_runs(ending: Ending) -> Ending:
     """Without what a restore leaves to a person, and without what tells of the run."""
     state = {
         kind: tuple(each for each in listed if RECOVERED_FROM not in each and not each.startswith(_TELLING))

@@ -66,8 +66,9 @@ def test_a_step_that_raises_for_a_while_is_tried_again(one: Installation, step: 
 
 def test_a_teardown_that_always_raises_is_recorded_and_left_to_the_sweep(one: Installation) -> None:
     player = one.recover("drill-1", call=Raising(one, "tear-down"))
-    # All had passed until then; what is left behind is what the sweep is for.
-    player.play({"request": DRILL_REQUEST})
+    # All had passed until then; what is left behind is what the sweep is for, and no success.
+    assert player.play({"request": DRILL_REQUEST}) == "FAILED"
+    assert record_of(one, "drill-1")["failure"] == "tear-down: it did not come to its end; what is left is swept"
     assert player.visited[-3:-1] == ["Record", "AfterRecord"]
     assert leftovers(one) != []
     one.end_execution("drill-1")
