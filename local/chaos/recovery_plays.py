@@ -6,20 +6,22 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import yaml
+
 from hikae.domain.model import Region
 from hikae.operations.recovery.take_step import STEPS
 from local.chaos.delivery import schedule_deliveries
 from local.chaos.operations import RUN_AT, SLOT
 from local.chaos.stage import Stage, Wanted
 from local.inprocess import RECOVERY
-from local.state_machine import Player
+from local.state_machine import DEFINITION
 from local.twin import faults
 from local.twin.faults import Phase
 
 RUN_STEPS = tuple(STEPS)
 MOST_ATTEMPTS = 1 + max(
     retry["MaxAttempts"]
-    for state in Player(name="", call=print, wait=print).definition["States"].values()
+    for state in yaml.safe_load(DEFINITION.read_text())["States"].values()
     for retry in state.get("Retry", ())
 )
 Play = Callable[[Stage], Iterable[str]]
