@@ -12,9 +12,9 @@ from local.twin.sharing import SharingBackend
 class AddressesBackend(SharingBackend):
     """Elastic IP addresses."""
 
-    def associate_address(self, instance: Any = None, eni: Any = None, **kwargs: Any) -> Any:
+    def associate_address(self, instance: Any = None, eni: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Let an address that a network interface gets belong to the interface's instance."""
-        address = super().associate_address(instance=instance, eni=eni, **kwargs)
+        address = super().associate_address(instance, eni, *args, **kwargs)
         if instance is None and eni is not None:
             address.instance = eni.instance
         return address

@@ -14,7 +14,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin import commands, recycle_bin, service_quotas, signing
+from local.twin import absent_services, commands, recycle_bin, service_quotas, signing
 from local.twin.addresses import AddressesBackend
 from local.twin.deprecation import DeprecationBackend, DeprecationResponse
 from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
@@ -77,11 +77,14 @@ def _answering_neighbours() -> Iterator[None]:
 
     def process_request(stubber: BotocoreStubber, request: Any) -> Any:
         parts = urlsplit(request.url)
+        authorization = _text(request.headers.get("Authorization", ""))
+        if absent_services.is_absent(authorization):
+            return absent_services.refuse(authorization=authorization, method=request.method, path=parts.path)
         found = re.fullmatch(r"(rbin|ssm|kms|servicequotas)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
         if found is None:
             return original(stubber, request)
         service, region = found.groups()
-        account_id = _account_of(_text(request.headers.get("Authorization", "")))
+        account_id = _account_of(authorization)
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
         if service == "rbin":
             return recycle_bin.answer(

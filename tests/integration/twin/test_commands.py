@@ -65,6 +65,7 @@ def test_a_command_takes_its_time(twin: Twin) -> None:
     assert seen == ["Pending", "InProgress", "InProgress", "Success"]
 
 
+@pytest.mark.contract("send_command")
 def test_a_command_ends_as_the_script_says(twin: Twin) -> None:
     instance = run(twin)
     advance(twin, 120)
@@ -83,6 +84,7 @@ def test_an_instance_that_has_not_reported_takes_no_command(twin: Twin) -> None:
     assert code(error) == "InvalidInstanceId"
 
 
+@pytest.mark.contract("send_command")
 def test_an_instance_that_is_none_takes_no_command(cloud: Any) -> None:
     with pytest.raises(ClientError) as error:
         send(cloud, "i-00000000000000000")
@@ -114,6 +116,7 @@ def test_what_was_never_sent_is_unknown(twin: Twin) -> None:
     assert code(error) == "InvocationDoesNotExist"
 
 
+@pytest.mark.contract("instance_status")
 def test_an_impaired_instance_says_so_once_it_is_up(twin: Twin) -> None:
     instance = run(twin)
     twin.impair(instance)
@@ -137,6 +140,7 @@ def test_a_console_shows_what_was_written_and_not_at_once(twin: Twin) -> None:
     assert ec2.get_console_output(InstanceId=instance)["Output"] == "login: "
 
 
+@pytest.mark.contract("run_instances_arguments")
 def test_a_private_address_is_given_once_and_only_from_its_subnet(twin: Twin) -> None:
     ec2 = twin.client("ec2", REGION)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -200,6 +204,7 @@ def test_kms_signs_a_digest_and_not_its_digest(cloud: Any) -> None:
     public.verify(signature, b"text", ECDSA(SHA256()))
 
 
+@pytest.mark.contract("send_command")
 def test_only_instances_whose_agent_has_reported_are_told_to_be_managed(cloud: Any, launch: Any) -> None:
     ssm = cloud.client("ssm", REGION)
     heard, silent = launch(cloud)["InstanceId"], launch(cloud)["InstanceId"]
@@ -209,6 +214,7 @@ def test_only_instances_whose_agent_has_reported_are_told_to_be_managed(cloud: A
     assert ssm.describe_instance_information(Filters=wanted)["InstanceInformationList"] == []
 
 
+@pytest.mark.contract("send_command")
 def test_another_document_is_refused(cloud: Any, launch: Any) -> None:
     with pytest.raises(ClientError) as error:
         cloud.client("ssm", REGION).send_command(
@@ -217,6 +223,7 @@ def test_another_document_is_refused(cloud: Any, launch: Any) -> None:
     assert code(error) == "InvalidDocument"
 
 
+@pytest.mark.contract("send_command")
 def test_a_command_is_pending_before_it_runs_and_ends(cloud: Any, launch: Any) -> None:
     ssm, instance_id = cloud.client("ssm", REGION), launch(cloud)["InstanceId"]
     command = ssm.send_command(

@@ -20,25 +20,28 @@ def make_key(cloud, region=RECOVERY):
     return cloud.client("kms", region).create_key()["KeyMetadata"]["Arn"]
 
 
-def test_a_copy_is_pending_first_and_completes_with_the_bytes_of_its_source(twin, make_volume, settle):
-    volume_id = make_volume(twin)
-    twin.write(volume_id, b"data")
-    snapshot_id = twin.client("ec2", PRIMARY).create_snapshot(VolumeId=volume_id)["SnapshotId"]
-    settle(twin)
-    copy_id = copy(twin, snapshot_id)
-    assert describe(twin, copy_id)["State"] == "pending"
-    settle(twin)
-    assert describe(twin, copy_id)["State"] == "completed"
-    assert twin.digest_of(copy_id) == twin.digest_of(volume_id)
-    assert twin.lineage_of(copy_id) == (f"{PRIMARY}/{volume_id}", f"{PRIMARY}/{snapshot_id}", f"{RECOVERY}/{copy_id}")
+@pytest.mark.contract("copy_snapshot", "content")
+def test_a_copy_is_pending_first_and_completes_with_the_bytes_of_its_source(cloud, make_volume, settle):
+    volume_id = make_volume(cloud)
+    cloud.write(volume_id, b"data")
+    snapshot_id = cloud.client("ec2", PRIMARY).create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    settle(cloud)
+    copy_id = copy(cloud, snapshot_id)
+    assert describe(cloud, copy_id)["State"] == "pending"
+    settle(cloud)
+    assert describe(cloud, copy_id)["State"] == "completed"
+    assert cloud.digest_of(copy_id) == cloud.digest_of(volume_id)
+    assert cloud.lineage_of(copy_id) == (f"{PRIMARY}/{volume_id}", f"{PRIMARY}/{snapshot_id}", f"{RECOVERY}/{copy_id}")
 
 
+@pytest.mark.contract("copy_snapshot")
 def test_only_a_completed_snapshot_can_be_copied(cloud, make_volume, refused):
     snapshot_id = cloud.client("ec2", PRIMARY).create_snapshot(VolumeId=make_volume(cloud))["SnapshotId"]
     with refused("IncorrectState"):
         copy(cloud, snapshot_id)
 
 
+@pytest.mark.contract("copy_snapshot")
 def test_a_copy_has_an_arbitrary_volume_id_and_no_tags_of_its_source(cloud, make_snapshot):
     snapshot_id = make_snapshot(cloud)
     cloud.client("ec2", PRIMARY).create_tags(Resources=[snapshot_id], Tags=[{"Key": "a", "Value": "b"}])
@@ -47,12 +50,14 @@ def test_a_copy_has_an_arbitrary_volume_id_and_no_tags_of_its_source(cloud, make
     assert not found.get("Tags")
 
 
+@pytest.mark.contract("copy_snapshot")
 def test_an_encrypted_copy_without_a_key_has_the_default_key_of_the_destination(cloud, make_snapshot):
     found = describe(cloud, copy(cloud, make_snapshot(cloud), Encrypted=True))
     assert found["Encrypted"]
     assert found["KmsKeyId"].startswith(f"arn:aws:kms:{RECOVERY}:")
 
 
+@pytest.mark.contract("copy_snapshot")
 def test_the_copy_of_an_encrypted_snapshot_is_encrypted_anyway(cloud, make_snapshot):
     snapshot_id = make_snapshot(cloud, Encrypted=True)
     found = describe(cloud, copy(cloud, snapshot_id))
@@ -60,17 +65,20 @@ def test_the_copy_of_an_encrypted_snapshot_is_encrypted_anyway(cloud, make_snaps
     assert found["KmsKeyId"].startswith(f"arn:aws:kms:{RECOVERY}:")
 
 
+@pytest.mark.contract("encryption_by_default")
 def test_encryption_by_default_of_the_destination_encrypts_copies(cloud, make_snapshot):
     cloud.client("ec2", RECOVERY).enable_ebs_encryption_by_default()
     assert describe(cloud, copy(cloud, make_snapshot(cloud)))["Encrypted"]
 
 
+@pytest.mark.contract("copy_snapshot")
 @pytest.mark.parametrize("request_", [{"Encrypted": False}, {"KmsKeyId": "alias/some"}])
 def test_a_copy_is_refused_when_its_encryption_makes_no_sense(cloud, make_snapshot, request_):
     with pytest.raises(cloud.client("ec2", RECOVERY).exceptions.ClientError):
         copy(cloud, make_snapshot(cloud), **request_)
 
 
+@pytest.mark.contract("copy_snapshot")
 @pytest.mark.parametrize("key", ["bogus", "of another Region", "disabled"])
 def test_a_key_that_cannot_be_used_is_accepted_and_lets_the_copy_fail_later(cloud, make_snapshot, settle, key):
     key_id = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -101,6 +109,7 @@ def test_a_key_may_be_named_by_id_alias_or_arn(twin, make_snapshot, settle):
     assert {describe(twin, each)["State"] for each in copies} == {"completed"}
 
 
+@pytest.mark.contract("copy_snapshot", "high_water")
 def test_twenty_copies_at_once_into_a_region_and_no_more(cloud, make_snapshot, refused, settle):
     snapshot_id = make_snapshot(cloud)
     for _ in range(20):
@@ -148,6 +157,7 @@ def test_a_time_based_copy_that_cannot_be_done_in_time_says_so_and_completes_lat
     assert twin.events[-1]["detail"]["event"] == "copySnapshot"
 
 
+@pytest.mark.contract("copy_snapshot")
 @pytest.mark.parametrize("minutes", [7, 20, 2895])
 def test_a_completion_duration_is_15_minutes_to_48_hours_in_steps_of_15(cloud, make_snapshot, refused, minutes):
     with refused("InvalidParameterValue"):

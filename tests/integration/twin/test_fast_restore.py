@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 REGION, ZONE = "us-east-1", "us-east-1a"
 
 
@@ -16,6 +18,7 @@ def enable(ec2, snapshot_id):
     return ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[snapshot_id], AvailabilityZones=[ZONE])
 
 
+@pytest.mark.contract("fast_snapshot_restore", "eventbridge")
 def test_it_takes_an_hour_for_each_tib_and_every_state_is_told(cloud, make_snapshot):
     ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud, Size=512, VolumeType="gp3")
     [enabling] = enable(ec2, snapshot_id)["Successful"]
@@ -44,11 +47,12 @@ def test_each_snapshot_and_zone_has_its_own_result(twin, make_snapshot):
     assert [each["Error"]["Code"] for each in failed[unknown]] == ["InvalidSnapshot.NotFound"] * 2
 
 
-def test_five_snapshots_of_a_region_and_no_more(twin, make_snapshot):
-    ec2 = twin.client("ec2", REGION)
+@pytest.mark.contract("fast_snapshot_restore")
+def test_five_snapshots_of_a_region_and_no_more(cloud, make_snapshot):
+    ec2 = cloud.client("ec2", REGION)
     for _ in range(5):
-        assert enable(ec2, make_snapshot(twin))["Successful"]
-    [refused] = enable(ec2, make_snapshot(twin))["Unsuccessful"]
+        assert enable(ec2, make_snapshot(cloud))["Successful"]
+    [refused] = enable(ec2, make_snapshot(cloud))["Unsuccessful"]
     assert refused["FastSnapshotRestoreStateErrors"][0]["Error"]["Code"] == "FastSnapshotRestoreLimitExceeded"
 
 

@@ -28,6 +28,7 @@ def snapshots(twin):
     return list(twin.backend(PRIMARY).snapshots.values())
 
 
+@pytest.mark.contract("faults")
 @pytest.mark.parametrize(
     "strike",
     [
@@ -66,6 +67,7 @@ def test_throttling_answers_503_and_is_the_same_for_the_same_seed(twin, ec2):
     assert refused() == first
 
 
+@pytest.mark.contract("faults")
 @pytest.mark.parametrize("phase", list(Phase))
 def test_a_kill_cannot_be_caught_and_leaves_only_what_was_carried_out(twin, ec2, make_volume, phase):
     volume_id = make_volume(twin)
@@ -105,6 +107,7 @@ def test_the_recorder_hears_every_service(twin):
     assert asked[0].about == "plans/one two.yaml"
 
 
+@pytest.mark.contract("faults")
 def test_an_unreachable_region_answers_for_no_service_and_the_other_goes_on(twin):
     once = {"config": ONCE}
     with faults.unreachable(PRIMARY):
@@ -119,6 +122,7 @@ def test_an_unreachable_region_answers_for_no_service_and_the_other_goes_on(twin
 # EC2 Developer Guide, "Eventual consistency in the Amazon EC2 API".
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_what_is_new_may_be_invisible_for_a_while(cloud, make_volume, refused):
     ec2 = cloud.client("ec2", PRIMARY)
     volume_id = make_volume(cloud)
@@ -131,6 +135,7 @@ def test_what_is_new_may_be_invisible_for_a_while(cloud, make_volume, refused):
     assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 1
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_a_new_image_may_be_invisible_for_a_while(cloud, launch, refused):
     ec2 = cloud.client("ec2", PRIMARY)
     instance_id = launch(cloud)["InstanceId"]
@@ -143,6 +148,7 @@ def test_a_new_image_may_be_invisible_for_a_while(cloud, launch, refused):
     assert len(ec2.describe_images(Owners=["self"])["Images"]) == 1
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_a_state_may_be_an_old_one_for_filters_too(cloud, make_volume):
     ec2 = cloud.client("ec2", PRIMARY)
     snapshot_id = ec2.create_snapshot(VolumeId=make_volume(cloud))["SnapshotId"]
@@ -168,6 +174,7 @@ def test_an_image_may_be_told_as_pending_while_it_is_available(twin, launch, set
 # Amazon EBS quotas, concurrent snapshots of a volume; "Error codes", ConcurrentSnapshotLimitExceeded.
 
 
+@pytest.mark.contract("quotas")
 @pytest.mark.parametrize("kind", [("gp3", 10, 5), ("st1", 125, 1), ("sc1", 125, 1)])
 def test_a_volume_has_so_many_pending_snapshots_and_no_more(cloud, make_volume, refused, settle, kind):
     ec2 = cloud.client("ec2", PRIMARY)
@@ -212,6 +219,7 @@ def test_a_set_or_an_image_that_one_volume_has_no_room_for_makes_nothing(cloud, 
     assert [each["SnapshotId"] for each in found] == made
 
 
+@pytest.mark.contract("state_digest")
 def test_two_runs_that_differ_in_ids_and_times_only_compare_alike_and_a_duplicate_shows(twin, make_volume, settle):
     ec2 = twin.client("ec2", PRIMARY)
     volume_id = make_volume(twin)
@@ -237,6 +245,7 @@ def test_two_runs_that_differ_in_ids_and_times_only_compare_alike_and_a_duplicat
     assert state() != before
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_what_is_deleted_may_still_be_told_of_and_cannot_be_deleted_again(cloud, make_snapshot, refused, settle):
     ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
     ec2.create_tags(Resources=[snapshot_id], Tags=[{"Key": "a", "Value": "b"}])
@@ -251,6 +260,7 @@ def test_what_is_deleted_may_still_be_told_of_and_cannot_be_deleted_again(cloud,
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_a_deregistered_image_may_still_be_told_of_and_cannot_be_launched(cloud, launch, refused, settle):
     ec2 = cloud.client("ec2", REGION)
     image_id = ec2.create_image(InstanceId=launch(cloud)["InstanceId"], Name="orders")["ImageId"]
@@ -265,6 +275,7 @@ def test_a_deregistered_image_may_still_be_told_of_and_cannot_be_launched(cloud,
     assert ec2.describe_images(Owners=["self"])["Images"] == []
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_a_volume_may_be_told_late_in_all_that_it_does(cloud, make_volume, refused, settle):
     ec2 = cloud.client("ec2", REGION)
     cloud.world.lag = timedelta(seconds=3)
@@ -284,6 +295,7 @@ def test_a_volume_may_be_told_late_in_all_that_it_does(cloud, make_volume, refus
         told_after(3)
 
 
+@pytest.mark.contract("eventual_consistency")
 def test_the_state_of_an_instance_may_be_an_old_one_for_filters_and_status_too(cloud, launch):
     ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
     cloud.world.lag = timedelta(seconds=10)
@@ -303,6 +315,7 @@ def test_the_state_of_an_instance_may_be_an_old_one_for_filters_and_status_too(c
     assert told() == ("stopping", 0, 0)
 
 
+@pytest.mark.contract("tagging_api")
 def test_the_tagging_api_lags_behind_in_what_is_new_changed_and_gone(cloud, make_volume, settle):
     ec2, tagging = cloud.client("ec2", REGION), cloud.client("resourcegroupstaggingapi", REGION)
     tag = {"Key": "team", "Value": "web"}

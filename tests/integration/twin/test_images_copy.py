@@ -50,6 +50,7 @@ def make_key(cloud: Any, region: str = RECOVERY) -> str:
     return cloud.client("kms", region).create_key()["KeyMetadata"]["Arn"]
 
 
+@pytest.mark.contract("copy_image", "content")
 def test_every_snapshot_is_copied_with_its_bytes_and_its_lineage(twin: Twin, image: Any, settle: Any) -> None:
     source = image(twin)
     copied = copy(twin, source)
@@ -61,6 +62,7 @@ def test_every_snapshot_is_copied_with_its_bytes_and_its_lineage(twin: Twin, ima
         assert f"{PRIMARY}/{original['SnapshotId']}" in twin.lineage_of(made["SnapshotId"])
 
 
+@pytest.mark.contract("copy_image")
 def test_a_copy_is_pending_first_and_tells_when_it_is_available_in_its_own_region(
     twin: Twin, image: Any, settle: Any
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_copy_is_pending_first_and_tells_when_it_is_available_in_its_own_regio
     assert (event["region"], event["detail"]["State"]) == (RECOVERY, "available")
 
 
+@pytest.mark.contract("copy_image")
 def test_a_copy_tells_its_source(cloud: Any, image: Any) -> None:
     source = image(cloud)
     made = describe(cloud, copy(cloud, source))
@@ -104,6 +107,7 @@ def test_the_snapshots_of_an_image_of_somebody_else_cannot_be_read(twin: Twin, r
         copy(twin, base)
 
 
+@pytest.mark.contract("copy_image")
 def test_the_images_tags_are_copied_only_when_asked_for(cloud: Any, image: Any) -> None:
     source = image(cloud, tags={"plan": "production"})
     assert "Tags" not in describe(cloud, copy(cloud, source))
@@ -111,6 +115,7 @@ def test_the_images_tags_are_copied_only_when_asked_for(cloud: Any, image: Any) 
     assert asked["Tags"] == tagged({"plan": "production"})
 
 
+@pytest.mark.contract("copy_image")
 def test_image_and_snapshots_are_tagged_in_the_call(cloud: Any, image: Any) -> None:
     made = copy(
         cloud,
@@ -128,12 +133,14 @@ def test_image_and_snapshots_are_tagged_in_the_call(cloud: Any, image: Any) -> N
     assert [each["Tags"] for each in snapshots_of(cloud, made)] == [tagged({"kind": "snapshot"})] * 3
 
 
+@pytest.mark.contract("client_token", "copy_image")
 def test_the_same_client_token_gives_the_same_image(cloud: Any, image: Any) -> None:
     source = image(cloud)
     first = copy(cloud, source, ClientToken="once")
     assert copy(cloud, source, ClientToken="once") == first
 
 
+@pytest.mark.contract("client_token")
 def test_a_client_token_fits_one_request_only(cloud: Any, image: Any, refused: Any) -> None:
     source = image(cloud)
     copy(cloud, source, ClientToken="once")
@@ -148,6 +155,7 @@ def test_a_name_is_unique_in_the_destination_and_free_to_be_the_sources(twin: Tw
         copy(twin, source, Name="orders")
 
 
+@pytest.mark.contract("copy_image")
 def test_an_encrypted_copy_is_encrypted_with_the_key_of_the_destination(cloud: Any, image: Any, settle: Any) -> None:
     key = make_key(cloud)
     made = copy(cloud, image(cloud), Encrypted=True, KmsKeyId=key)
@@ -162,6 +170,7 @@ def test_a_copy_without_encryption_of_an_unencrypted_image_stays_unencrypted(twi
     assert not any(each["Encrypted"] for each in snapshots_of(twin, made))
 
 
+@pytest.mark.contract("copy_image")
 @pytest.mark.parametrize("key", ["11111111-2222-3333-4444-555555555555", "a key of the source's Region", "disabled"])
 def test_a_key_that_cannot_be_used_lets_the_copy_fail_after_the_call(
     twin: Twin, image: Any, settle: Any, key: str
@@ -205,6 +214,7 @@ def test_the_copies_of_images_do_not_count_as_concurrent_snapshot_copies(
     assert twin.client("ec2", RECOVERY).copy_snapshot(SourceRegion=PRIMARY, SourceSnapshotId=snapshot_id)["SnapshotId"]
 
 
+@pytest.mark.contract("content")
 def test_an_instance_launched_from_the_copy_has_the_bytes_of_the_source(twin: Twin, launch: Any, settle: Any) -> None:
     instance = launch(twin)
     volumes = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}

@@ -44,6 +44,7 @@ def volumes_of(ec2: Any, instance_id: str) -> dict[str, str]:
     return {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
 
 
+@pytest.mark.contract("create_image")
 def test_every_ebs_volume_gets_a_snapshot_and_all_of_them_start_at_one_instant(twin: Twin, ec2: Any) -> None:
     instance_id = run(twin)
     twin.write(volumes_of(ec2, instance_id)["/dev/sdf"], b"orders")
@@ -85,6 +86,7 @@ def test_an_image_is_pending_until_its_last_snapshot_is_completed_and_then_says_
     assert events[0]["detail"]["ImageId"] == image_id
 
 
+@pytest.mark.contract("create_image")
 def test_an_image_fails_with_its_first_failing_snapshot(twin: Twin, ec2: Any) -> None:
     image_id = ec2.create_image(InstanceId=run(twin), Name="orders")["ImageId"]
     snapshot_id = describe(ec2, image_id)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
@@ -155,6 +157,7 @@ def test_only_running_and_stopped_instances_become_images(twin: Twin, ec2: Any) 
     assert (code(stopping), code(terminated)) == ("IncorrectState", "IncorrectState")
 
 
+@pytest.mark.contract("instance_store_image")
 def test_an_instance_store_backed_instance_is_refused(twin: Twin, ec2: Any) -> None:
     instance_id = run(twin, root="instance-store", devices=[])
     with pytest.raises(ClientError) as refusal:
@@ -162,6 +165,7 @@ def test_an_instance_store_backed_instance_is_refused(twin: Twin, ec2: Any) -> N
     assert code(refusal) == "InvalidParameterValue"
 
 
+@pytest.mark.contract("create_image")
 def test_a_running_instance_is_rebooted_unless_no_reboot_is_asked_for(twin: Twin, ec2: Any) -> None:
     instance_id = run(twin)
     launched = twin.backend(REGION).launch_of(instance_id)
@@ -198,6 +202,7 @@ def test_a_mapping_may_leave_a_volume_out_and_change_what_termination_does(twin:
     assert mapped["/dev/sdg"]["Ebs"]["DeleteOnTermination"] is True
 
 
+@pytest.mark.contract("create_image")
 @pytest.mark.parametrize("change", [{"VolumeSize": 500}, {"Encrypted": True}, {"VolumeType": "gp2"}])
 def test_a_mapping_may_not_change_size_encryption_or_type(twin: Twin, ec2: Any, change: dict[str, Any]) -> None:
     mappings = [{"DeviceName": "/dev/sdg", "Ebs": change}]
@@ -213,6 +218,7 @@ def test_a_dry_run_makes_nothing(twin: Twin, ec2: Any) -> None:
     assert ec2.describe_images(Owners=["self"])["Images"] == []
 
 
+@pytest.mark.contract("create_image")
 def test_an_image_stands_on_one_snapshot_of_each_volume_and_is_pending_first(
     cloud: Any, launch: Any, settle: Any
 ) -> None:
@@ -232,6 +238,7 @@ def test_an_image_stands_on_one_snapshot_of_each_volume_and_is_pending_first(
     assert [each["Tags"] for each in snapshots] == [[{"Key": "a", "Value": "b"}]] * 3
 
 
+@pytest.mark.contract("create_image")
 def test_a_second_image_of_that_name_and_one_of_a_terminated_instance_are_refused(
     cloud: Any, launch: Any, settle: Any, refused: Any
 ) -> None:
@@ -246,6 +253,7 @@ def test_a_second_image_of_that_name_and_one_of_a_terminated_instance_are_refuse
         ec2.create_image(InstanceId=instance_id, Name="other")
 
 
+@pytest.mark.contract("create_image")
 def test_snapshots_go_nowhere_but_into_the_region(twin: Twin, ec2: Any, refused: Any) -> None:
     instance_id = run(twin)
     with refused("InvalidParameterValue"):

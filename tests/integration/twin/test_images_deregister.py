@@ -51,6 +51,7 @@ def test_a_deregistered_image_is_gone_and_its_snapshots_stay(twin: Twin, image: 
     assert twin.events[-1]["detail"]["State"] == "deregistered"
 
 
+@pytest.mark.contract("deregister_image")
 def test_a_deregistered_image_cannot_be_deregistered_again(twin: Twin, image: Any, refused: Any) -> None:
     ec2 = twin.client("ec2", REGION)
     image_id = image(twin)
@@ -70,6 +71,7 @@ def test_the_image_of_somebody_else_cannot_be_deregistered(twin: Twin, refused: 
         ec2.deregister_image(ImageId=ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"])
 
 
+@pytest.mark.contract("deregister_image")
 def test_the_snapshots_go_with_the_image_when_asked_for_and_each_has_its_result(cloud: Any, image: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     image_id = image(cloud)
@@ -81,6 +83,7 @@ def test_the_snapshots_go_with_the_image_when_asked_for_and_each_has_its_result(
     assert own_snapshots(ec2) == set()
 
 
+@pytest.mark.contract("deregister_image")
 def test_a_snapshot_that_another_image_needs_is_skipped(cloud: Any, image: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     image_id = image(cloud)
@@ -94,6 +97,7 @@ def test_a_snapshot_that_another_image_needs_is_skipped(cloud: Any, image: Any) 
     assert own_snapshots(ec2) == {shared}
 
 
+@pytest.mark.contract("delete_snapshot")
 def test_a_snapshot_cannot_be_deleted_while_an_image_needs_it(twin: Twin, image: Any, refused: Any) -> None:
     ec2 = twin.client("ec2", REGION)
     image_id = image(twin)
@@ -106,6 +110,7 @@ def test_a_snapshot_cannot_be_deleted_while_an_image_needs_it(twin: Twin, image:
     assert own_snapshots(ec2) == set()
 
 
+@pytest.mark.contract("create_image")
 def test_the_name_of_a_deregistered_image_stays_taken_for_a_while(cloud: Any, launch: Any, refused: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     instance_id = launch(cloud)["InstanceId"]
@@ -116,6 +121,7 @@ def test_the_name_of_a_deregistered_image_stays_taken_for_a_while(cloud: Any, la
     assert ec2.create_image(InstanceId=instance_id, Name="orders")["ImageId"]
 
 
+@pytest.mark.contract("register_image")
 def test_a_registered_image_stands_on_the_snapshot_that_was_named(
     cloud: Any, make_snapshot: Any, settle: Any, refused: Any
 ) -> None:
@@ -130,6 +136,7 @@ def test_a_registered_image_stands_on_the_snapshot_that_was_named(
         ec2.delete_snapshot(SnapshotId=snapshot_id)
 
 
+@pytest.mark.contract("register_image")
 def test_a_registered_image_is_what_the_request_says(cloud: Any, make_snapshot: Any, settle: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     asked = {
@@ -176,6 +183,7 @@ def test_the_defaults_of_a_registered_image_are_the_old_ones(cloud: Any, make_sn
     assert (image["Architecture"], image["VirtualizationType"]) == ("i386", "paravirtual")
 
 
+@pytest.mark.contract("register_image")
 def test_a_root_device_without_a_snapshot_is_refused(cloud: Any, refused: Any) -> None:
     with refused("InvalidBlockDeviceMapping"):
         cloud.client("ec2", REGION).register_image(Name="rootless", RootDeviceName="/dev/sda1")
@@ -201,6 +209,7 @@ def test_a_snapshot_that_is_not_completed_is_refused(cloud: Any, make_volume: An
         register(ec2, pending)
 
 
+@pytest.mark.contract("register_image")
 @pytest.mark.parametrize("ebs", [{"Encrypted": True}, {"Encrypted": False}, {"VolumeSize": 5}])
 def test_a_mapping_that_does_not_fit_its_snapshot_is_refused(
     cloud: Any, make_snapshot: Any, refused: Any, ebs: dict[str, Any]

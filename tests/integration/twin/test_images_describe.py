@@ -65,6 +65,7 @@ def test_a_seeded_image_is_available_and_as_old_as_it_says(twin: Twin, seeded: d
     assert ec2.run_instances(ImageId=seeded["billing"], MinCount=1, MaxCount=1)["Instances"]
 
 
+@pytest.mark.contract("owners")
 def test_owners_tell_own_images_from_amazons(twin: Twin, seeded: dict[str, str]) -> None:
     ec2 = twin.client("ec2", REGION)
     own = {seeded["orders [1]"], seeded["billing"]}
@@ -86,6 +87,7 @@ def test_an_id_that_is_none_is_refused(twin: Twin, refused: Any, image_id: str) 
         twin.client("ec2", REGION).describe_images(ImageIds=[image_id])
 
 
+@pytest.mark.contract("filters")
 @pytest.mark.parametrize(
     ("name", "values", "expected"),
     [
@@ -119,6 +121,7 @@ def test_filters_select_what_ec2_would(
     assert found == {seeded[each] for each in expected}
 
 
+@pytest.mark.contract("filters")
 def test_an_image_is_found_by_its_snapshot(twin: Twin, seeded: dict[str, str]) -> None:
     filters = named("block-device-mapping.snapshot-id", seeded["billing*"])
     assert ids(twin.client("ec2", REGION), Filters=filters) == {seeded["billing"]}

@@ -64,6 +64,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
     return error.value.response["Error"]["Code"]
 
 
+@pytest.mark.contract("run_instances_from_image", "content")
 def test_volumes_come_from_the_image_with_their_bytes_types_and_keys(twin: Twin, ec2: Any) -> None:
     image_id = image_with_data(twin, ec2)
     mapped = {
@@ -85,6 +86,7 @@ def test_volumes_come_from_the_image_with_their_bytes_types_and_keys(twin: Twin,
     assert (volumes["/dev/sdg"]["Iops"], volumes["/dev/sdg"]["Throughput"]) == (4000, 250)
 
 
+@pytest.mark.contract("run_instances_from_image")
 def test_a_mapping_overrides_the_images_by_device_and_keeps_what_it_does_not_say(twin: Twin, ec2: Any) -> None:
     mappings = [
         {"DeviceName": "/dev/sdf", "Ebs": {"DeleteOnTermination": False}},
@@ -160,6 +162,7 @@ def test_the_same_client_token_launches_once(twin: Twin, ec2: Any) -> None:
     assert code(refusal) == "IdempotentParameterMismatch"
 
 
+@pytest.mark.contract("run_instances_arguments")
 def test_an_image_of_another_region_does_not_exist_here(twin: Twin, ec2: Any) -> None:
     far = base_image(twin.client("ec2", FAR))
     with pytest.raises(ClientError) as refusal:
@@ -214,6 +217,7 @@ def some_image(cloud: Any) -> str:
     return images[0]["ImageId"] if images else "ami-12345678"
 
 
+@pytest.mark.contract("run_instances_arguments")
 @pytest.mark.parametrize(
     ("request_", "code_"),
     [
@@ -232,6 +236,7 @@ def test_a_key_a_type_and_a_machine_that_do_not_fit_are_refused_and_nothing_is_l
     assert ec2.describe_instances()["Reservations"] == []
 
 
+@pytest.mark.contract("run_instances_arguments")
 def test_the_type_and_the_key_of_a_launch_template_are_looked_at_too(twin: Twin, ec2: Any, refused: Any) -> None:
     for name, data, code_ in (
         ("arm", {"InstanceType": "t4g.micro"}, "InvalidParameterValue"),
@@ -242,6 +247,7 @@ def test_the_type_and_the_key_of_a_launch_template_are_looked_at_too(twin: Twin,
             ec2.run_instances(LaunchTemplate={"LaunchTemplateName": name}, MinCount=1, MaxCount=1)
 
 
+@pytest.mark.contract("register_image")
 @pytest.mark.parametrize(
     "machine", [{}, {"Architecture": "x86_64", "VirtualizationType": "hvm"}, {"Architecture": "x86_64"}]
 )
@@ -258,6 +264,7 @@ def test_an_image_with_the_defaults_of_register_image_does_not_start_on_a_modern
     assert code(error) in ("InvalidParameterValue", "InvalidParameterCombination")
 
 
+@pytest.mark.contract("client_token")
 def test_the_same_client_token_launches_once_and_fits_one_request(cloud: Any, refused: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     request = {"ImageId": some_image(cloud), "MinCount": 1, "MaxCount": 1, "ClientToken": "once"}
@@ -267,6 +274,7 @@ def test_the_same_client_token_launches_once_and_fits_one_request(cloud: Any, re
         ec2.run_instances(**{**request, "MaxCount": 2})
 
 
+@pytest.mark.contract("run_instances_from_image")
 def test_an_instance_of_a_copied_image_has_every_volume_of_the_source(cloud: Any, launch: Any, settle: Any) -> None:
     instance = launch(cloud, data_volumes=2)
     source = cloud.client("ec2", REGION).create_image(InstanceId=instance["InstanceId"], Name="source")["ImageId"]
@@ -284,6 +292,7 @@ def test_an_instance_of_a_copied_image_has_every_volume_of_the_source(cloud: Any
     assert {(volume["Size"], volume["Encrypted"]) for volume in volumes.values()} == {(10, True)}
 
 
+@pytest.mark.contract("run_instances_from_image")
 def test_a_mapping_that_says_one_thing_leaves_the_rest_to_the_image(cloud: Any, launch: Any, settle: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     image_id = ec2.create_image(InstanceId=launch(cloud, data_volumes=1)["InstanceId"], Name="source")["ImageId"]

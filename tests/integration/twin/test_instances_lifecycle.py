@@ -34,6 +34,7 @@ def run(twin: Twin, *, count: int = 1, root: str = "ebs", **request: Any) -> lis
     return [each["InstanceId"] for each in started["Instances"]]
 
 
+@pytest.mark.contract("lifecycle", "eventbridge")
 def test_an_instance_goes_through_every_state_and_each_is_told(twin: Twin) -> None:
     ec2 = twin.client("ec2", REGION)
     (instance_id,) = run(twin)
@@ -58,6 +59,7 @@ def test_the_answer_tells_the_state_before_and_the_transitional_one(twin: Twin, 
     assert changed["CurrentState"] == {"Code": 64, "Name": "stopping"}
 
 
+@pytest.mark.contract("lifecycle")
 def test_an_ending_or_terminated_instance_cannot_be_started_or_stopped(cloud: Any, launch: Any, refused: Any) -> None:
     instance_id = launch(cloud)["InstanceId"]
     ec2 = cloud.client("ec2", REGION)
@@ -80,6 +82,7 @@ def test_a_pending_instance_cannot_be_stopped_and_a_stopping_one_not_started(twi
         ec2.start_instances(InstanceIds=[instance_id])
 
 
+@pytest.mark.contract("lifecycle")
 def test_a_stopped_instance_cannot_be_rebooted(cloud: Any, launch: Any, refused: Any) -> None:
     instance_id = launch(cloud)["InstanceId"]
     ec2 = cloud.client("ec2", REGION)
@@ -98,6 +101,7 @@ def test_a_reboot_leaves_the_instance_running_and_tells_nobody(twin: Twin, launc
     assert twin.backend(REGION).launch_of(instance_id).rebooted_at == [twin.clock.now()]
 
 
+@pytest.mark.contract("instance_store_image")
 def test_an_instance_store_backed_instance_cannot_be_stopped(twin: Twin, refused: Any) -> None:
     (instance_id,) = run(twin, root="instance-store")
     twin.clock.advance(SOON)
@@ -115,6 +119,7 @@ def test_either_all_instances_change_or_none(twin: Twin, refused: Any) -> None:
     assert state(twin, first) == "running"
 
 
+@pytest.mark.contract("terminate")
 def test_termination_deletes_the_volumes_that_are_marked_and_frees_the_others(twin: Twin) -> None:
     mappings = [
         {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 10}},
@@ -221,6 +226,7 @@ def test_a_dry_run_changes_nothing(twin: Twin, launch: Any, refused: Any, action
     assert state(twin, instance_id) == "running"
 
 
+@pytest.mark.contract("lifecycle")
 def test_a_stop_and_a_termination_take_their_time(cloud: Any, launch: Any, settle: Any) -> None:
     ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
     ec2.stop_instances(InstanceIds=[instance_id])
@@ -232,6 +238,7 @@ def test_a_stop_and_a_termination_take_their_time(cloud: Any, launch: Any, settl
     assert state(cloud, instance_id) == "terminated"
 
 
+@pytest.mark.contract("instance_type_change")
 def test_the_type_is_changed_only_while_stopped_and_to_one_that_fits(
     cloud: Any, launch: Any, settle: Any, refused: Any
 ):
@@ -248,6 +255,7 @@ def test_the_type_is_changed_only_while_stopped_and_to_one_that_fits(
     assert describe(cloud, instance_id)["InstanceType"] == "t3.small"
 
 
+@pytest.mark.contract("terminate")
 def test_the_volumes_of_an_image_go_with_the_instance_unless_it_says_otherwise(
     cloud: Any, launch: Any, settle: Any
 ) -> None:
@@ -262,6 +270,7 @@ def test_the_volumes_of_an_image_go_with_the_instance_unless_it_says_otherwise(
     assert [each["Ebs"]["DeleteOnTermination"] for each in image] == [True, True]
 
 
+@pytest.mark.contract("instance_status")
 def test_scheduled_events_are_told_and_found_by_their_code(cloud: Any, launch: Any) -> None:
     ec2, planned, other = cloud.client("ec2", REGION), launch(cloud)["InstanceId"], launch(cloud)["InstanceId"]
 
@@ -278,6 +287,7 @@ def test_scheduled_events_are_told_and_found_by_their_code(cloud: Any, launch: A
     assert status["Events"][0]["NotBefore"] == cloud.clock.now() + timedelta(days=14)
 
 
+@pytest.mark.contract("instance_status")
 def test_a_status_is_initializing_before_it_is_ok(cloud: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "root-device-type", "Values": ["ebs"]}])["Images"]
@@ -291,6 +301,7 @@ def test_a_status_is_initializing_before_it_is_ok(cloud: Any) -> None:
     assert seen == ["initializing", "ok"]
 
 
+@pytest.mark.contract("alarms")
 def test_a_recovered_instance_is_the_same_one_without_what_was_in_memory(twin: Twin, launch: Any) -> None:
     instance = launch(twin)
     instance_id, volume_id = instance["InstanceId"], instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
@@ -310,6 +321,7 @@ def test_a_recovered_instance_is_the_same_one_without_what_was_in_memory(twin: T
     assert status["SystemStatus"]["Status"] == "ok"
 
 
+@pytest.mark.contract("lifecycle")
 def test_a_public_address_changes_with_a_stop_and_the_private_one_stays(twin: Twin, launch: Any, settle: Any) -> None:
     """EC2 User Guide, "Amazon EC2 instance IP addressing"."""
     ec2, before = twin.client("ec2", REGION), launch(twin)
@@ -321,6 +333,7 @@ def test_a_public_address_changes_with_a_stop_and_the_private_one_stays(twin: Tw
     assert after["PublicIpAddress"] != before["PublicIpAddress"]
 
 
+@pytest.mark.contract("key_pairs")
 def test_key_pairs_are_found_by_their_ids(cloud: Any, refused: Any) -> None:
     ec2 = cloud.client("ec2", REGION)
     ids = [ec2.create_key_pair(KeyName=name)["KeyPairId"] for name in ("one", "two")]

@@ -40,6 +40,7 @@ def once(region=PRIMARY, service="ec2"):
 # --- one volume -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("quotas")
 def test_between_snapshots_of_one_volume_there_are_15_seconds(cloud, make_volume, refused):
     ec2 = cloud.client("ec2", PRIMARY)
     volume_id, other = make_volume(cloud), make_volume(cloud)
@@ -91,6 +92,7 @@ def test_the_quota_on_copies_is_the_one_that_service_quotas_tells(twin, make_sna
         ec2.copy_snapshot(SourceRegion=PRIMARY, SourceSnapshotId=source)
 
 
+@pytest.mark.contract("quotas")
 def test_300_image_copies_at_once_into_a_region_and_no_more(cloud, launch, refused, settle):
     source = cloud.client("ec2", PRIMARY).create_image(InstanceId=launch(cloud)["InstanceId"], Name="source")["ImageId"]
     settle(cloud)
@@ -127,6 +129,7 @@ BURSTS = [
 ]
 
 
+@pytest.mark.contract("throttling")
 @pytest.mark.parametrize(("operation", "request_", "capacity", "refill"), BURSTS)
 def test_each_action_has_a_bucket_of_its_size_and_its_refill(rated, operation, request_, capacity, refill):
     call = getattr(once(), operation)
@@ -155,6 +158,7 @@ def test_tokens_come_back_every_second_and_not_before(rated):
     ec2.describe_images(Owners=["self"])
 
 
+@pytest.mark.contract("throttling")
 def test_a_throttled_request_has_status_503_and_no_effect(rated):
     ec2 = once()
     volume_ids = [ec2.create_volume(AvailabilityZone=f"{PRIMARY}a", Size=1)["VolumeId"] for _ in range(100)]
@@ -164,6 +168,7 @@ def test_a_throttled_request_has_status_503_and_no_effect(rated):
     assert rated.count("CreateVolume", error="RequestLimitExceeded") == 1
 
 
+@pytest.mark.contract("throttling")
 def test_regions_and_actions_have_buckets_of_their_own(rated):
     ec2 = once()
     for _ in range(100):
@@ -186,6 +191,19 @@ def test_instances_take_a_token_each_besides_that_of_their_request(rated):
     ec2.run_instances(**request, MaxCount=2)
 
 
+@pytest.mark.contract("throttling")
+def test_the_51st_change_of_a_kind_at_once_is_one_too_many(cloud, make_volume, refused):
+    """EC2 Developer Guide, "Request throttling for the Amazon EC2 API": 50 tokens for what has no rate of its own."""
+    volume_id = make_volume(cloud)
+    if isinstance(cloud, Twin):
+        cloud.world.request_rates.is_enforced = True
+    ec2 = once()
+    for size in range(11, 61):
+        ec2.modify_volume(VolumeId=volume_id, Size=size)
+    with refused("RequestLimitExceeded"):
+        ec2.modify_volume(VolumeId=volume_id, Size=61)
+
+
 def test_without_being_asked_for_the_rates_are_off(twin):
     for _ in range(101):
         once().describe_images(Owners=["self"])
@@ -201,6 +219,7 @@ def names_of(cloud, service, operation="list_service_quotas"):
     return {quota["QuotaName"]: quota for page in pages for quota in page["Quotas"]}
 
 
+@pytest.mark.contract("quotas")
 def test_service_quotas_lists_what_ec2_and_ebs_keep_to(cloud):
     ebs = names_of(cloud, "ebs")
     assert ebs[SNAPSHOT_COPIES]["Value"] == 20

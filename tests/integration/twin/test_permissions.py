@@ -27,6 +27,7 @@ def tags(kind: str, *pairs: dict[str, str]) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": list(pairs)}]
 
 
+@pytest.mark.contract("accounts", "dry_run")
 def test_what_no_policy_allows_is_unauthorized_and_does_not_happen(cloud, make_snapshot, enforce, refused):
     snapshot_id = make_snapshot(cloud)
     reader = ec2_of(statement("Allow", "ec2:Describe*"))
@@ -47,6 +48,7 @@ def test_a_dry_run_of_what_is_allowed_would_have_succeeded(twin, make_snapshot, 
     deleter.delete_snapshot(SnapshotId=snapshot_id)
 
 
+@pytest.mark.contract("accounts")
 def test_a_condition_on_the_tags_of_a_resource_counts(cloud, make_snapshot, enforce, refused):
     foreign, own = make_snapshot(cloud), make_snapshot(cloud)
     cloud.client("ec2", REGION).create_tags(Resources=[own], Tags=[OWN])
@@ -106,6 +108,7 @@ def test_an_image_needs_its_instance_itself_and_its_snapshots(twin, launch, enfo
     all_of_them.create_image(InstanceId=instance_id, Name="orders")
 
 
+@pytest.mark.contract("accounts")
 def test_a_role_that_is_not_there_cannot_be_assumed(cloud, enforce, refused):
     enforce(cloud)
     with refused("AccessDenied"):

@@ -21,6 +21,7 @@ def pages(ec2, operation, **request):
     return list(ec2.get_paginator(operation).paginate(**request))
 
 
+@pytest.mark.contract("pagination")
 def test_volumes_come_in_pages_that_may_be_short(cloud):
     ec2 = cloud.client("ec2", "us-east-1")
     volume_ids = make_volumes(ec2, 25)
@@ -30,6 +31,7 @@ def test_volumes_come_in_pages_that_may_be_short(cloud):
     assert [each["VolumeId"] for page in found for each in page["Volumes"]] == volume_ids
 
 
+@pytest.mark.contract("pagination")
 def test_snapshots_come_in_pages(cloud, make_volume):
     ec2 = cloud.client("ec2", "us-east-1")
     made = [ec2.create_snapshot(VolumeId=make_volume(cloud))["SnapshotId"] for _ in range(12)]
@@ -38,6 +40,7 @@ def test_snapshots_come_in_pages(cloud, make_volume):
     assert [each["SnapshotId"] for page in found for each in page["Snapshots"]] == made
 
 
+@pytest.mark.contract("pagination")
 def test_images_come_in_pages(cloud, make_snapshot):
     ec2 = cloud.client("ec2", "us-east-1")
     snapshot_id = make_snapshot(cloud)
@@ -79,6 +82,7 @@ def test_tags_come_in_pages(cloud):
     assert [len(page["Tags"]) for page in found] == [5, 4, 3]
 
 
+@pytest.mark.contract("pagination")
 def test_max_results_is_at_least_five(cloud, refused):
     """botocore, DescribeTagsRequest$MaxResults: "This value can be between 5 and 1000"."""
     with refused("InvalidParameterValue"):
@@ -108,6 +112,7 @@ def test_max_results_and_ids_do_not_go_together(twin, launch, refused, operation
         getattr(ec2, operation)(MaxResults=5, **ids)
 
 
+@pytest.mark.contract("pagination")
 def test_a_token_of_nobody_is_refused(cloud, refused):
     with refused("InvalidPaginationToken"):
         cloud.client("ec2", "us-east-1").describe_volumes(MaxResults=5, NextToken="made up")
@@ -137,6 +142,7 @@ def tagged(twin):
     }
 
 
+@pytest.mark.contract("filters")
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -165,6 +171,7 @@ def test_filters_are_anded(twin, tagged):
     assert [each["VolumeId"] for each in found] == [tagged["production"]]
 
 
+@pytest.mark.contract("filters")
 def test_a_literal_bracket_is_not_a_pattern(cloud):
     ec2 = cloud.client("ec2", "us-east-1")
     ec2.create_volume(
@@ -173,6 +180,7 @@ def test_a_literal_bracket_is_not_a_pattern(cloud):
     assert ec2.describe_volumes(Filters=[{"Name": "tag:stage", "Values": ["[prod]"]}])["Volumes"]
 
 
+@pytest.mark.contract("filters")
 def test_a_start_time_can_be_matched_by_its_beginning(cloud, make_volume):
     ec2 = cloud.client("ec2", "us-east-1")
     snapshot = ec2.create_snapshot(VolumeId=make_volume(cloud))
@@ -243,6 +251,7 @@ def snapshots_of_others(twin, make_snapshot):
     }
 
 
+@pytest.mark.contract("owners")
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -261,6 +270,14 @@ def test_snapshots_are_those_of_the_owners_and_restorers_asked_for(twin, snapsho
     assert {each["SnapshotId"] for each in found} == {snapshots_of_others[name] for name in expected}
 
 
+@pytest.mark.contract("owners")
+def test_nothing_of_ones_own_is_somebody_elses(cloud, make_snapshot):
+    make_snapshot(cloud)
+    ec2 = cloud.client("ec2", "us-east-1")
+    assert ec2.describe_snapshots(OwnerIds=[STRANGER])["Snapshots"] == []
+    assert ec2.describe_snapshots(RestorableByUserIds=["all"])["Snapshots"] == []
+
+
 def test_the_snapshot_of_another_account_cannot_be_deleted(twin, snapshots_of_others):
     ec2 = twin.client("ec2", "us-east-1")
     with pytest.raises(ClientError):
@@ -268,6 +285,7 @@ def test_the_snapshot_of_another_account_cannot_be_deleted(twin, snapshots_of_ot
     assert len(ec2.describe_snapshots()["Snapshots"]) == 2
 
 
+@pytest.mark.contract("dry_run")
 @pytest.mark.parametrize(
     ("operation", "request_"),
     [
@@ -281,6 +299,7 @@ def test_a_dry_run_of_a_read_says_that_it_would_have_worked(cloud, refused, oper
         getattr(cloud.client("ec2", "us-east-1"), operation)(DryRun=True, **request_)
 
 
+@pytest.mark.contract("dry_run")
 def test_a_dry_run_creates_nothing(twin, make_volume, refused):
     ec2 = twin.client("ec2", "us-east-1")
     volume_id = make_volume(twin)

@@ -2,6 +2,10 @@
 
 import pytest
 import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local.twin.testing import shared_session
 
 REGION = "us-east-1"
 ALARM = {
@@ -16,6 +20,7 @@ ALARM = {
 }
 
 
+@pytest.mark.contract("store_image", "instance_store_image")
 @pytest.mark.parametrize(
     ("operation", "request_"),
     [
@@ -40,12 +45,14 @@ def test_an_operation_that_it_does_not_have_is_refused_by_its_name(twin, operati
     assert operation in error["Message"]
 
 
+@pytest.mark.contract("imds")
 def test_there_is_no_instance_metadata_service_that_would_tell_of_no_instance(cloud):
     for path in ("latest/meta-data/instance-id", "latest/meta-data/iam/security-credentials/"):
         answer = requests.get(f"http://169.254.169.254/{path}", timeout=1)
         assert (answer.status_code, path in answer.text) == (501, True)
 
 
+@pytest.mark.contract("alarms")
 def test_an_alarm_that_would_recover_is_refused_and_a_notifying_one_taken(cloud):
     cloudwatch = cloud.client("cloudwatch", REGION)
     with pytest.raises(NotImplementedError, match="PutMetricAlarm"):
@@ -56,6 +63,7 @@ def test_an_alarm_that_would_recover_is_refused_and_a_notifying_one_taken(cloud)
     assert len(cloudwatch.describe_alarms()["MetricAlarms"]) == 1
 
 
+@pytest.mark.contract("eventbridge")
 def test_nobody_else_sends_events_in_the_name_of_aws(cloud):
     event = {"DetailType": "EC2 AMI State Change", "Detail": "{}"}
     answer = cloud.client("events", REGION).put_events(
@@ -64,3 +72,24 @@ def test_nobody_else_sends_events_in_the_name_of_aws(cloud):
     assert answer["FailedEntryCount"] == 1
     assert answer["Entries"][0]["ErrorCode"] == "NotAuthorizedForSource"
     assert answer["Entries"][1]["EventId"]
+
+
+@pytest.mark.contract("ebs_direct")
+@pytest.mark.parametrize(
+    ("service", "operation", "request_"),
+    [
+        ("ebs", "list_snapshot_blocks", {"SnapshotId": "snap-0123456789abcdef0"}),
+        ("ebs", "start_snapshot", {"VolumeSize": 1}),
+        ("dlm", "get_lifecycle_policies", {}),
+    ],
+)
+def test_a_service_that_it_has_not_is_refused_by_name(cloud, service, operation, request_):
+    with pytest.raises(ClientError) as caught:
+        once(service, operation, request_)
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+def once(service, operation, request_):
+    client = shared_session().client(service, region_name=REGION, config=Config(retries={"total_max_attempts": 1}))
+    return getattr(client, operation)(**request_)

@@ -27,6 +27,7 @@ def state_of(ec2, task):
     return found["TaskState"]
 
 
+@pytest.mark.contract("replace_root_volume")
 @pytest.mark.parametrize("is_deleting", [True, False])
 def test_the_root_goes_back_to_a_snapshot_of_it_and_the_original_is_kept_or_not(
     cloud, launch, settle, refused, is_deleting
@@ -60,10 +61,11 @@ def test_without_a_source_the_root_goes_back_to_its_launch_state(twin, launch, s
     assert twin.digest_of(root_now(ec2, instance["InstanceId"])) == launched
 
 
-def test_a_snapshot_of_another_volume_is_refused(twin, launch, make_snapshot, refused):
-    ec2, instance_id = twin.client("ec2", REGION), launch(twin)["InstanceId"]
+@pytest.mark.contract("replace_root_volume")
+def test_a_snapshot_of_another_volume_is_refused(cloud, launch, make_snapshot, refused):
+    ec2, instance_id = cloud.client("ec2", REGION), launch(cloud)["InstanceId"]
     with refused("InvalidParameterValue"):
-        replace(ec2, instance_id, SnapshotId=make_snapshot(twin))
+        replace(ec2, instance_id, SnapshotId=make_snapshot(cloud))
 
 
 def test_a_volume_of_another_zone_is_refused(twin, launch, make_volume, refused):

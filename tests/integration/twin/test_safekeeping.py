@@ -34,6 +34,7 @@ def own_snapshots(ec2: Any) -> set[str]:
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("lock")
 def test_a_locked_snapshot_is_listed_and_cannot_be_deleted_until_it_is_unlocked(cloud, make_snapshot, refused):
     ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
     assert ec2.describe_locked_snapshots()["Snapshots"] == []
@@ -47,6 +48,7 @@ def test_a_locked_snapshot_is_listed_and_cannot_be_deleted_until_it_is_unlocked(
     ec2.delete_snapshot(SnapshotId=snapshot_id)
 
 
+@pytest.mark.contract("lock")
 def test_nobody_lifts_a_compliance_lock_after_its_cooling_off_period(twin, make_snapshot, refused):
     ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
     ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="compliance", LockDuration=1, CoolOffPeriod=1)
@@ -61,8 +63,8 @@ def test_nobody_lifts_a_compliance_lock_after_its_cooling_off_period(twin, make_
     ec2.delete_snapshot(SnapshotId=snapshot_id)
 
 
-def test_a_locked_snapshot_stays_when_its_image_is_deregistered_with_its_snapshots(twin, image):
-    ec2, image_id = twin.client("ec2", REGION), image(twin)
+def test_a_locked_snapshot_stays_when_its_image_is_deregistered_with_its_snapshots(cloud, image):
+    ec2, image_id = cloud.client("ec2", REGION), image(cloud)
     locked, free = snapshots_of(ec2, image_id)
     ec2.lock_snapshot(SnapshotId=locked, LockMode="governance", LockDuration=7)
     results = ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
@@ -73,6 +75,7 @@ def test_a_locked_snapshot_stays_when_its_image_is_deregistered_with_its_snapsho
 # --- tiers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("archive_tier")
 def test_an_archived_snapshot_cannot_be_copied_until_it_is_restored(twin, make_snapshot, refused):
     ec2, snapshot_id = twin.client("ec2", REGION), make_snapshot(twin)
     ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
@@ -89,6 +92,7 @@ def test_an_archived_snapshot_cannot_be_copied_until_it_is_restored(twin, make_s
     twin.client("ec2", "us-west-2").copy_snapshot(**request)
 
 
+@pytest.mark.contract("archive_tier", "eventbridge")
 def test_a_snapshot_is_restored_for_good_after_three_days_or_for_some_days_only(cloud, make_snapshot, refused):
     ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
     ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
@@ -139,6 +143,7 @@ def test_a_lock_may_be_given_a_date(twin, make_snapshot):
     assert locked["LockExpiresOn"] == until
 
 
+@pytest.mark.contract("lock", "eventbridge")
 def test_locking_and_the_end_of_a_lock_are_told(cloud, make_snapshot):
     ec2, snapshot_id = cloud.client("ec2", REGION), make_snapshot(cloud)
     ec2.lock_snapshot(SnapshotId=snapshot_id, LockMode="compliance", LockDuration=1, CoolOffPeriod=1)
@@ -170,8 +175,9 @@ def test_the_snapshot_of_an_image_is_archived_only_once_the_image_is_disabled(tw
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_disabled_image_is_hidden_unless_asked_for_cannot_be_launched_and_needs_its_snapshots(twin, image, refused):
-    ec2, image_id = twin.client("ec2", REGION), image(twin)
+@pytest.mark.contract("disable_image")
+def test_a_disabled_image_is_hidden_unless_asked_for_cannot_be_launched_and_needs_its_snapshots(cloud, image, refused):
+    ec2, image_id = cloud.client("ec2", REGION), image(cloud)
     ec2.disable_image(ImageId=image_id)
     assert ec2.describe_images(Owners=["self"])["Images"] == []
     [disabled] = ec2.describe_images(Owners=["self"], IncludeDisabled=True)["Images"]
@@ -184,8 +190,9 @@ def test_a_disabled_image_is_hidden_unless_asked_for_cannot_be_launched_and_need
     assert ec2.describe_images(Owners=["self"])["Images"][0]["State"] == "available"
 
 
-def test_a_protected_image_cannot_be_deregistered(twin, image, refused):
-    ec2, image_id = twin.client("ec2", REGION), image(twin)
+@pytest.mark.contract("deregistration_protection")
+def test_a_protected_image_cannot_be_deregistered(cloud, image, refused):
+    ec2, image_id = cloud.client("ec2", REGION), image(cloud)
     assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["DeregistrationProtection"] == "disabled"
     ec2.enable_image_deregistration_protection(ImageId=image_id)
     assert ec2.describe_images(ImageIds=[image_id])["Images"][0]["DeregistrationProtection"] != "disabled"
@@ -195,6 +202,7 @@ def test_a_protected_image_cannot_be_deregistered(twin, image, refused):
     ec2.deregister_image(ImageId=image_id)
 
 
+@pytest.mark.contract("deregistration_protection")
 def test_with_a_cooldown_protection_lasts_a_day_longer(twin, image, refused):
     ec2, image_id = twin.client("ec2", REGION), image(twin)
     ec2.enable_image_deregistration_protection(ImageId=image_id, WithCooldown=True)
@@ -210,6 +218,7 @@ def test_with_a_cooldown_protection_lasts_a_day_longer(twin, image, refused):
 DAYS = {"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
 
 
+@pytest.mark.contract("recycle_bin")
 def test_a_rule_is_listed_described_and_deleted(twin):
     rbin = twin.client("rbin", REGION)
     assert rbin.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"] == []
@@ -231,22 +240,23 @@ def test_a_rule_is_listed_described_and_deleted(twin):
         rbin.get_rule(Identifier=made["Identifier"])
 
 
-def test_what_a_rule_covers_can_be_brought_back_as_long_as_it_says(twin, make_snapshot, refused):
-    ec2, rbin = twin.client("ec2", REGION), twin.client("rbin", REGION)
-    early = make_snapshot(twin)
+@pytest.mark.contract("recycle_bin")
+def test_what_a_rule_covers_can_be_brought_back_as_long_as_it_says(cloud, make_snapshot, refused):
+    ec2, rbin = cloud.client("ec2", REGION), cloud.client("rbin", REGION)
+    early = make_snapshot(cloud)
     rbin.create_rule(RetentionPeriod=DAYS, ResourceType="EBS_SNAPSHOT")
     ec2.delete_snapshot(SnapshotId=early)
     assert ec2.list_snapshots_in_recycle_bin()["Snapshots"] == [], "the rule is not in force yet"
-    covered = make_snapshot(twin)
+    covered = make_snapshot(cloud)
     ec2.create_tags(Resources=[covered], Tags=[{"Key": "Team", "Value": "web"}])
-    twin.clock.advance(timedelta(minutes=30))
+    cloud.clock.advance(timedelta(minutes=30))
     ec2.delete_snapshot(SnapshotId=covered)
     assert own_snapshots(ec2) == set()
     assert [each["SnapshotId"] for each in ec2.list_snapshots_in_recycle_bin()["Snapshots"]] == [covered]
     ec2.restore_snapshot_from_recycle_bin(SnapshotId=covered)
     assert ec2.describe_snapshots(SnapshotIds=[covered])["Snapshots"][0]["Tags"] == [{"Key": "Team", "Value": "web"}]
     ec2.delete_snapshot(SnapshotId=covered)
-    twin.clock.advance(timedelta(days=8))
+    cloud.clock.advance(timedelta(days=8))
     with refused("InvalidSnapshot.NotFound"):
         ec2.restore_snapshot_from_recycle_bin(SnapshotId=covered)
 
@@ -284,6 +294,7 @@ def test_an_image_comes_back_only_with_its_snapshots(twin, image, refused):
 # --- launch templates -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("launch_templates")
 def test_launch_templates_and_their_versions_come_in_pages(cloud):
     ec2 = cloud.client("ec2", REGION)
     for number in range(12):

@@ -260,6 +260,7 @@ def count_volumes(server, region="eu-west-3"):
     return len(server.client("ec2", region).describe_volumes()["Volumes"])
 
 
+@pytest.mark.contract("server_faults")
 def test_a_call_can_be_refused_before_it_is_carried_out(server, strike):
     before = count_volumes(server)
     strike(action="CreateVolume", code="RequestLimitExceeded", skip=1)
@@ -272,6 +273,7 @@ def test_a_call_can_be_refused_before_it_is_carried_out(server, strike):
     assert count_volumes(server) == before + 2
 
 
+@pytest.mark.contract("server_faults")
 @pytest.mark.parametrize("fault", [{"code": "InternalError"}, {}])
 def test_an_answer_can_get_lost_after_the_call_was_carried_out(server, strike, fault):
     before = count_volumes(server)
@@ -283,9 +285,16 @@ def test_an_answer_can_get_lost_after_the_call_was_carried_out(server, strike, f
     assert count_volumes(server) == before + 1
 
 
+@pytest.mark.contract("server_faults")
 def test_a_region_can_be_out_of_reach_while_another_answers(server, strike):
     strike(action="*", region="eu-west-3", times=-1)
     for _ in range(2):
         with pytest.raises(HTTPClientError):
             count_volumes(server)
     assert count_volumes(server, "eu-north-1") == 0
+
+
+def test_the_ebs_direct_apis_are_refused_by_name(server):
+    with pytest.raises(ClientError) as caught:
+        server.client("ebs", "us-east-1").list_snapshot_blocks(SnapshotId="snap-0123456789abcdef0")
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"

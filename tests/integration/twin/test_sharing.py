@@ -61,6 +61,7 @@ def snapshots_of(cloud, image_id):
 # --- snapshots --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("accounts")
 def test_accounts_see_nothing_of_each_other_unless_it_is_shared(twin, make_snapshot, refused):
     snapshot_id = make_snapshot(twin)
     assert ec2_of(twin, OTHER).describe_snapshots()["Snapshots"] == []
@@ -75,6 +76,7 @@ def test_accounts_see_nothing_of_each_other_unless_it_is_shared(twin, make_snaps
             make(ec2_of(twin, OTHER))
 
 
+@pytest.mark.contract("snapshot_sharing")
 def test_a_shared_snapshot_is_seen_by_the_account_it_is_shared_with_without_its_tags(cloud, make_snapshot, refused):
     snapshot_id = make_snapshot(cloud)
     ec2_of(cloud).create_tags(Resources=[snapshot_id], Tags=[{"Key": "team", "Value": "web"}])
@@ -87,6 +89,7 @@ def test_a_shared_snapshot_is_seen_by_the_account_it_is_shared_with_without_its_
         ec2_of(cloud, STRANGER).describe_snapshots(SnapshotIds=[snapshot_id])
 
 
+@pytest.mark.contract("snapshot_sharing")
 @pytest.mark.parametrize("way", ["a copy", "a volume"])
 def test_a_shared_snapshot_gives_its_bytes_to_the_other_account(cloud, make_volume, settle, way):
     volume_id = make_volume(cloud)
@@ -112,10 +115,10 @@ def test_a_snapshot_is_shared_in_its_own_region_only(twin, make_snapshot, refuse
         ec2_of(twin, OTHER, RECOVERY).describe_snapshots(SnapshotIds=[snapshot_id])
 
 
-def test_whom_it_is_shared_with_may_neither_delete_nor_share_nor_lock_it(twin, make_snapshot, refused):
-    snapshot_id = make_snapshot(twin)
-    share_snapshot(twin, snapshot_id)
-    other = ec2_of(twin, OTHER)
+def test_whom_it_is_shared_with_may_neither_delete_nor_share_nor_lock_it(cloud, make_snapshot, refused):
+    snapshot_id = make_snapshot(cloud)
+    share_snapshot(cloud, snapshot_id)
+    other = ec2_of(cloud, OTHER)
     for change in (
         lambda: other.delete_snapshot(SnapshotId=snapshot_id),
         lambda: other.lock_snapshot(SnapshotId=snapshot_id, LockMode="governance", LockDuration=1),
@@ -141,6 +144,7 @@ def test_a_permission_that_is_taken_back_is_gone(twin, make_snapshot, refused):
     assert ec2.describe_snapshot_attribute(**attribute)["CreateVolumePermissions"] == []
 
 
+@pytest.mark.contract("snapshot_sharing")
 def test_both_forms_of_the_request_mean_the_same(cloud, make_snapshot):
     nested, flat = make_snapshot(cloud), make_snapshot(cloud)
     share_snapshot(cloud, nested)
@@ -152,6 +156,7 @@ def test_both_forms_of_the_request_mean_the_same(cloud, make_snapshot):
     assert [each["CreateVolumePermissions"] for each in told] == [[{"UserId": OTHER}]] * 2
 
 
+@pytest.mark.contract("snapshot_sharing")
 @pytest.mark.parametrize("permission", [{"UserId": "xx"}, {"UserId": "1234"}, {"Group": "everyone"}])
 def test_an_account_or_group_that_is_none_is_refused(cloud, make_snapshot, refused, permission):
     with refused("InvalidAMIAttributeItemValue"):
@@ -160,6 +165,7 @@ def test_an_account_or_group_that_is_none_is_refused(cloud, make_snapshot, refus
         )
 
 
+@pytest.mark.contract("snapshot_sharing")
 @pytest.mark.parametrize("permission", [{"UserId": OTHER}, {"Group": "all"}])
 def test_what_is_encrypted_under_the_default_key_cannot_be_shared(cloud, make_snapshot, refused, permission):
     snapshot_id = make_snapshot(cloud, Encrypted=True)
@@ -167,6 +173,7 @@ def test_what_is_encrypted_under_the_default_key_cannot_be_shared(cloud, make_sn
         ec2_of(cloud).modify_snapshot_attribute(SnapshotId=snapshot_id, CreateVolumePermission={"Add": [permission]})
 
 
+@pytest.mark.contract("snapshot_sharing")
 def test_what_is_encrypted_cannot_be_public(cloud, make_snapshot, refused):
     snapshot_id = make_snapshot(cloud, Encrypted=True, KmsKeyId=make_key(cloud))
     with refused("OperationNotPermitted"):
@@ -175,26 +182,28 @@ def test_what_is_encrypted_cannot_be_public(cloud, make_snapshot, refused):
         )
 
 
+@pytest.mark.contract("snapshot_sharing")
 @pytest.mark.parametrize("is_key_shared", [True, False])
 @pytest.mark.parametrize("way", ["a copy", "a volume"])
-def test_an_encrypted_snapshot_is_of_use_only_together_with_its_key(twin, make_snapshot, settle, is_key_shared, way):
-    key = make_key(twin, shared_with=OTHER if is_key_shared else None)
-    snapshot_id = make_snapshot(twin, Encrypted=True, KmsKeyId=key)
-    share_snapshot(twin, snapshot_id)
-    other = ec2_of(twin, OTHER)
+def test_an_encrypted_snapshot_is_of_use_only_together_with_its_key(cloud, make_snapshot, settle, is_key_shared, way):
+    key = make_key(cloud, shared_with=OTHER if is_key_shared else None)
+    snapshot_id = make_snapshot(cloud, Encrypted=True, KmsKeyId=key)
+    share_snapshot(cloud, snapshot_id)
+    other = ec2_of(cloud, OTHER)
     if way == "a copy":
         copy_id = other.copy_snapshot(SourceRegion=REGION, SourceSnapshotId=snapshot_id)["SnapshotId"]
-        settle(twin)
+        settle(cloud)
         [made] = other.describe_snapshots(SnapshotIds=[copy_id])["Snapshots"]
     else:
         request = {"AvailabilityZone": f"{REGION}a", "SnapshotId": snapshot_id}
         volume_id = other.create_volume(**request)["VolumeId"]
-        settle(twin)
+        settle(cloud)
         [made] = other.describe_volumes(VolumeIds=[volume_id])["Volumes"]
     assert (made["State"] != "error") == is_key_shared
     assert made["KmsKeyId"].startswith(f"arn:aws:kms:{REGION}:{OTHER}:"), "under the other account's own default key"
 
 
+@pytest.mark.contract("snapshot_sharing", "eventbridge")
 def test_sharing_is_told_to_the_account_that_receives(cloud, make_snapshot):
     snapshot_id = make_snapshot(cloud)
     share_snapshot(cloud, snapshot_id)
@@ -206,17 +215,19 @@ def test_sharing_is_told_to_the_account_that_receives(cloud, make_snapshot):
     assert len(cloud.events) == count, "it was shared already"
 
 
-def test_archiving_ends_sharing(twin, make_snapshot, refused):
-    snapshot_id = make_snapshot(twin)
-    share_snapshot(twin, snapshot_id)
-    ec2_of(twin).modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
+@pytest.mark.contract("archive_tier")
+def test_archiving_ends_sharing(cloud, make_snapshot, refused):
+    snapshot_id = make_snapshot(cloud)
+    share_snapshot(cloud, snapshot_id)
+    ec2_of(cloud).modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
     with refused("InvalidSnapshot.NotFound"):
-        ec2_of(twin, OTHER).describe_snapshots(SnapshotIds=[snapshot_id])
-    twin.clock.advance(timedelta(hours=1))
+        ec2_of(cloud, OTHER).describe_snapshots(SnapshotIds=[snapshot_id])
+    cloud.clock.advance(timedelta(hours=1))
     with refused("IncorrectState"):
-        share_snapshot(twin, snapshot_id)
+        share_snapshot(cloud, snapshot_id)
 
 
+@pytest.mark.contract("block_public_access")
 @pytest.mark.parametrize(("state", "stays_public"), [("block-new-sharing", True), ("block-all-sharing", False)])
 def test_blocked_public_access_refuses_new_sharing_and_may_hide_what_is_public(
     cloud, make_snapshot, refused, state, stays_public
@@ -239,6 +250,7 @@ def test_blocked_public_access_refuses_new_sharing_and_may_hide_what_is_public(
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("image_sharing")
 def test_a_shared_image_is_seen_and_launched_by_the_account_it_is_shared_with(cloud, image, refused, settle):
     image_id, other = image(cloud), ec2_of(cloud, OTHER)
     with refused("InvalidAMIID.NotFound"):
@@ -269,6 +281,7 @@ def test_whom_an_image_is_shared_with_may_not_change_it(twin, image, refused):
             change()
 
 
+@pytest.mark.contract("image_sharing")
 def test_a_shared_image_can_be_copied_only_together_with_its_snapshots(cloud, image, refused, settle):
     image_id = image(cloud)
     share_image(cloud, image_id)
@@ -297,6 +310,7 @@ def test_launch_permissions_are_told_and_taken_back_and_not_copied(twin, image, 
         ec2_of(twin, OTHER).describe_images(ImageIds=[image_id])
 
 
+@pytest.mark.contract("image_sharing")
 @pytest.mark.parametrize("form", [{"Description": {"Value": "new"}}, {"Attribute": "description", "Value": "new"}])
 def test_the_description_of_an_image_can_be_changed(cloud, image, form):
     image_id, ec2 = image(cloud), ec2_of(cloud)
@@ -310,6 +324,7 @@ def test_an_image_is_shared_with_accounts_and_all_only(twin, image, refused, per
         ec2_of(twin).modify_image_attribute(ImageId=image(twin), LaunchPermission={"Add": [permission]})
 
 
+@pytest.mark.contract("image_sharing")
 def test_an_image_whose_snapshots_are_under_the_default_key_cannot_be_shared(cloud, launch, settle, refused):
     ec2 = ec2_of(cloud)
     ec2.enable_ebs_encryption_by_default()
@@ -319,6 +334,7 @@ def test_an_image_whose_snapshots_are_under_the_default_key_cannot_be_shared(clo
         share_image(cloud, image_id)
 
 
+@pytest.mark.contract("block_public_access", "image_sharing")
 def test_images_cannot_be_public_before_their_block_is_lifted(cloud, image, refused):
     image_id, ec2 = image(cloud), ec2_of(cloud)
     to_all = {"ImageId": image_id, "LaunchPermission": {"Add": [{"Group": "all"}]}}
@@ -330,6 +346,7 @@ def test_images_cannot_be_public_before_their_block_is_lifted(cloud, image, refu
     assert ec2_of(cloud, STRANGER).describe_images(ImageIds=[image_id])["Images"][0]["Public"]
 
 
+@pytest.mark.contract("block_public_access")
 def test_blocking_public_images_takes_up_to_ten_minutes_and_hides_none(twin, image):
     image_id, ec2 = image(twin), ec2_of(twin)
     ec2.disable_image_block_public_access()
@@ -347,6 +364,7 @@ def test_sharing_with_an_organization_is_refused_rather_than_forgotten(twin, ima
         ec2_of(twin).modify_image_attribute(ImageId=image(twin), LaunchPermission={"Add": [{"OrganizationArn": arn}]})
 
 
+@pytest.mark.contract("deprecation")
 def test_a_deprecated_image_is_hidden_from_others_unless_it_is_asked_for_and_still_launches(cloud, image):
     """EC2 User Guide, "Deprecate an Amazon EC2 AMI"."""
     image_id, ec2, other = image(cloud), ec2_of(cloud), ec2_of(cloud, OTHER)
@@ -366,7 +384,8 @@ def test_a_deprecated_image_is_hidden_from_others_unless_it_is_asked_for_and_sti
     assert len(other.describe_images(Filters=own)["Images"]) == 1
 
 
+@pytest.mark.contract("deprecation")
 @pytest.mark.parametrize("ahead", [timedelta(days=-1), timedelta(days=3660)])
-def test_an_image_is_deprecated_neither_in_the_past_nor_in_more_than_ten_years(twin, image, refused, ahead):
+def test_an_image_is_deprecated_neither_in_the_past_nor_in_more_than_ten_years(cloud, image, refused, ahead):
     with refused("InvalidParameterValue"):
-        ec2_of(twin).enable_image_deprecation(ImageId=image(twin), DeprecateAt=twin.clock.now() + ahead)
+        ec2_of(cloud).enable_image_deprecation(ImageId=image(cloud), DeprecateAt=cloud.clock.now() + ahead)

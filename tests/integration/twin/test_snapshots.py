@@ -11,6 +11,7 @@ def describe(cloud, snapshot_id, region="us-east-1"):
     return cloud.client("ec2", region).describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]
 
 
+@pytest.mark.contract("create_snapshot")
 def test_a_snapshot_is_pending_first_then_makes_progress_and_completes(cloud, make_volume):
     ec2 = cloud.client("ec2", "us-east-1")
     snapshot = ec2.create_snapshot(VolumeId=make_volume(cloud))
@@ -24,6 +25,7 @@ def test_a_snapshot_is_pending_first_then_makes_progress_and_completes(cloud, ma
     assert found["CompletionTime"] > found["StartTime"]
 
 
+@pytest.mark.contract("content", "frozen_content")
 def test_a_snapshot_keeps_the_content_of_its_start_whatever_is_written_later(twin, make_volume, settle):
     volume_id = make_volume(twin)
     twin.write(volume_id, b"before")
@@ -34,6 +36,7 @@ def test_a_snapshot_keeps_the_content_of_its_start_whatever_is_written_later(twi
     assert twin.digest_of(snapshot_id) == before != twin.digest_of(volume_id)
 
 
+@pytest.mark.contract("snapshot_size")
 def test_a_snapshot_keeps_the_size_that_its_volume_had(cloud, make_volume, settle):
     ec2 = cloud.client("ec2", "us-east-1")
     volume_id = make_volume(cloud)
@@ -43,6 +46,7 @@ def test_a_snapshot_keeps_the_size_that_its_volume_had(cloud, make_volume, settl
     assert describe(cloud, snapshot_id)["VolumeSize"] == 10
 
 
+@pytest.mark.contract("content")
 def test_a_volume_made_of_a_snapshot_has_its_content_and_its_lineage(twin, make_volume, settle):
     ec2 = twin.client("ec2", "us-east-1")
     volume_id = make_volume(twin)
@@ -54,6 +58,7 @@ def test_a_volume_made_of_a_snapshot_has_its_content_and_its_lineage(twin, make_
     assert twin.lineage_of(restored_id) == tuple(f"us-east-1/{each}" for each in (volume_id, snapshot_id, restored_id))
 
 
+@pytest.mark.contract("frozen_content")
 def test_what_was_written_but_not_flushed_is_missing_unless_the_file_system_was_frozen(twin, make_volume):
     ec2 = twin.client("ec2", "us-east-1")
     volume_id = make_volume(twin)
@@ -83,13 +88,15 @@ def test_a_later_snapshot_takes_as_long_as_what_changed_since(twin, make_volume)
     assert describe(twin, second)["FullSnapshotSizeInBytes"] > 100 * GIB
 
 
-def test_the_snapshot_of_an_encrypted_volume_is_encrypted_with_its_key(twin, make_volume):
-    key_arn = twin.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
-    volume_id = make_volume(twin, Encrypted=True, KmsKeyId=key_arn)
-    snapshot_id = twin.client("ec2", "us-east-1").create_snapshot(VolumeId=volume_id)["SnapshotId"]
-    assert describe(twin, snapshot_id)["KmsKeyId"] == key_arn
+@pytest.mark.contract("create_snapshot")
+def test_the_snapshot_of_an_encrypted_volume_is_encrypted_with_its_key(cloud, make_volume):
+    key_arn = cloud.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
+    volume_id = make_volume(cloud, Encrypted=True, KmsKeyId=key_arn)
+    snapshot_id = cloud.client("ec2", "us-east-1").create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    assert describe(cloud, snapshot_id)["KmsKeyId"] == key_arn
 
 
+@pytest.mark.contract("create_snapshots")
 def test_a_set_excludes_the_boot_volume_and_named_data_volumes(cloud, launch):
     instance = launch(cloud, data_volumes=2)
     volumes = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
@@ -103,6 +110,7 @@ def test_a_set_excludes_the_boot_volume_and_named_data_volumes(cloud, launch):
     assert [each["VolumeId"] for each in snapshots] == [volumes["/dev/sdg"]]
 
 
+@pytest.mark.contract("create_snapshots")
 def test_a_set_tells_its_state_and_starts_at_one_instant(cloud, launch):
     instance = launch(cloud, data_volumes=2)
     snapshots = cloud.client("ec2", "us-east-1").create_snapshots(
@@ -112,6 +120,7 @@ def test_a_set_tells_its_state_and_starts_at_one_instant(cloud, launch):
     assert len({each["StartTime"] for each in snapshots}) == 1
 
 
+@pytest.mark.contract("create_snapshots")
 def test_a_set_carries_the_tags_of_each_volume_when_asked_to(cloud, launch):
     ec2 = cloud.client("ec2", "us-east-1")
     instance = launch(cloud, data_volumes=1)
@@ -128,6 +137,7 @@ def test_a_set_carries_the_tags_of_each_volume_when_asked_to(cloud, launch):
         assert tags == {"of": snapshot["VolumeId"], "set": "one"}
 
 
+@pytest.mark.contract("create_snapshots")
 def test_a_set_is_all_or_nothing(cloud, launch, refused):
     """botocore, InstanceSpecification$ExcludeDataVolumeIds: naming the root volume makes the request fail."""
     ec2 = cloud.client("ec2", "us-east-1")
@@ -144,6 +154,7 @@ def test_a_set_is_all_or_nothing(cloud, launch, refused):
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
+@pytest.mark.contract("create_snapshots")
 def test_when_one_snapshot_of_a_set_fails_all_of_them_are_in_error(twin, launch):
     """EBS User Guide, "Create snapshots": any failure puts all snapshots of the set into the error state."""
     instance = launch(twin, data_volumes=1)
@@ -162,6 +173,7 @@ def test_a_pending_snapshot_can_be_deleted_and_never_completes(twin, make_volume
     assert not [each for each in twin.events if each["detail-type"] == "EBS Snapshot Notification"]
 
 
+@pytest.mark.contract("delete_snapshot")
 def test_a_snapshot_that_a_registered_image_needs_cannot_be_deleted(cloud, make_snapshot, refused, settle):
     ec2 = cloud.client("ec2", "us-east-1")
     snapshot_id = make_snapshot(cloud)
@@ -177,6 +189,7 @@ def test_a_snapshot_that_a_registered_image_needs_cannot_be_deleted(cloud, make_
     ec2.delete_snapshot(SnapshotId=snapshot_id)
 
 
+@pytest.mark.contract("clock")
 def test_history_is_seeded_not_waited_for(twin, make_volume):
     volume_id = make_volume(twin)
     started_at = datetime(2026, 1, 1, tzinfo=UTC)

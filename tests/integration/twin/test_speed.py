@@ -4,6 +4,8 @@ import gc
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 TAGS = {f"key-{number}": "value" for number in range(5)}
 
 
@@ -18,6 +20,7 @@ def seconds_per_volume(twin, number, region):
     return (time.process_time() - started_at) / number
 
 
+@pytest.mark.contract("speed")
 def test_reading_many_times_as_many_volumes_costs_as_much_for_each(twin):
     """Without Python's garbage collector, whose cost depends on everything else in the process."""
     seconds_per_volume(twin, 50, "eu-west-1")

@@ -7,6 +7,7 @@ def tags(number, *, first=0):
     return [{"Key": f"key-{each}", "Value": "v"} for each in range(first, first + number)]
 
 
+@pytest.mark.contract("tags")
 @pytest.mark.parametrize("key", ["aws:mine", "AWS:mine", "k" * 129])
 def test_a_key_that_is_reserved_or_too_long_is_refused(cloud, make_volume, refused, key):
     volume_id = make_volume(cloud)
@@ -14,6 +15,7 @@ def test_a_key_that_is_reserved_or_too_long_is_refused(cloud, make_volume, refus
         cloud.client("ec2", "us-east-1").create_tags(Resources=[volume_id], Tags=[{"Key": key, "Value": "v"}])
 
 
+@pytest.mark.contract("tags")
 def test_a_value_of_more_than_256_characters_is_refused(cloud, make_volume, refused):
     ec2 = cloud.client("ec2", "us-east-1")
     volume_id = make_volume(cloud)
@@ -22,6 +24,7 @@ def test_a_value_of_more_than_256_characters_is_refused(cloud, make_volume, refu
         ec2.create_tags(Resources=[volume_id], Tags=[{"Key": "k", "Value": "v" * 257}])
 
 
+@pytest.mark.contract("tags")
 def test_fifty_tags_and_no_more(twin, make_volume, refused):
     ec2 = twin.client("ec2", "us-east-1")
     volume_id = make_volume(twin)
@@ -47,6 +50,7 @@ def test_a_create_call_with_a_bad_tag_creates_nothing(  # noqa: PLR0917 (three f
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
+@pytest.mark.contract("tags")
 def test_a_create_call_tags_only_what_it_creates(cloud, make_volume, refused):
     ec2 = cloud.client("ec2", "us-east-1")
     volume_id = make_volume(cloud)
@@ -70,6 +74,7 @@ def test_a_set_whose_volumes_have_too_many_tags_creates_nothing(cloud, launch, r
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
+@pytest.mark.contract("tags")
 def test_tags_go_with_their_snapshot(cloud, make_snapshot):
     ec2 = cloud.client("ec2", "us-east-1")
     snapshot_id = make_snapshot(cloud)

@@ -13,6 +13,7 @@ from local.twin.testing import Twin
 ENVELOPE = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
 
 
+@pytest.mark.contract("clock")
 def test_the_manual_clock_runs_what_is_due_in_order_and_each_at_its_own_time():
     start = datetime(2026, 1, 1, tzinfo=UTC)
     clock = ManualClock(start)
@@ -34,6 +35,7 @@ def test_the_manual_clock_runs_what_is_due_in_order_and_each_at_its_own_time():
     assert clock.now() == start + timedelta(seconds=10)
 
 
+@pytest.mark.contract("clock")
 def test_the_scaled_clock_shortens_durations_and_leaves_timestamps_alone():
     clock = ScaledClock(scale=600)
     before, ends = datetime.now(tz=UTC), []
@@ -48,6 +50,7 @@ def test_the_scaled_clock_shortens_durations_and_leaves_timestamps_alone():
     assert timedelta(seconds=0.1) <= ends[0] - before < timedelta(seconds=10)
 
 
+@pytest.mark.contract("state_digest")
 def test_two_runs_with_one_seed_are_the_same_and_leave_nothing_behind():
     def run():
         with Twin() as twin:
@@ -62,6 +65,7 @@ def test_two_runs_with_one_seed_are_the_same_and_leave_nothing_behind():
     assert run() == run()
 
 
+@pytest.mark.contract("call_log")
 def test_every_call_is_in_the_log_with_how_it_ended(twin, make_volume, refused):
     ec2 = twin.client("ec2", "us-east-1")
     ec2.create_snapshot(VolumeId=make_volume(twin))
@@ -78,6 +82,7 @@ def test_every_call_is_in_the_log_with_how_it_ended(twin, make_volume, refused):
     assert (call.account_id, call.region, call.at) == ("123456789012", "us-east-1", twin.clock.now())
 
 
+@pytest.mark.contract("call_log")
 def test_the_log_tells_who_called(twin):
     for account_id in (None, "222222222222"):
         twin.client("ec2", "us-west-2", account_id=account_id).describe_volumes()
@@ -87,6 +92,7 @@ def test_the_log_tells_who_called(twin):
     ]
 
 
+@pytest.mark.contract("high_water")
 def test_the_most_that_was_ever_under_way_at_once_is_remembered(twin, make_volume, settle):
     ec2 = twin.client("ec2", "us-east-1")
     volumes = [make_volume(twin) for _ in range(3)]
@@ -114,6 +120,7 @@ def test_a_created_volume_says_so(twin, make_volume):
     assert (event["detail"]["event"], event["detail"]["result"]) == ("createVolume", "available")
 
 
+@pytest.mark.contract("eventbridge")
 def test_a_completed_snapshot_says_so(twin, make_snapshot):
     snapshot_id = make_snapshot(twin)
     volume_id = next(iter(twin.backend("us-east-1").volumes))
@@ -209,6 +216,7 @@ def test_a_relay_without_misfortune_delivers_everything_in_order():
     assert relayed() == list(range(400))
 
 
+@pytest.mark.contract("relay")
 @pytest.mark.parametrize("misfortune", [{"drop": 0.2}, {"duplicate": 0.2}, {"delay": 0.2}])
 def test_a_relay_does_to_events_what_it_is_told_and_the_same_again_with_the_same_seed(misfortune):
     ids = relayed(**misfortune)

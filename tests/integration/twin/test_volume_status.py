@@ -1,5 +1,7 @@
 """DescribeVolumeStatus and CopyVolumes: EBS User Guide, "Monitor the status of your volumes"; botocore's model."""
 
+import pytest
+
 REGION, ZONE = "us-east-1", "us-east-1a"
 
 
@@ -8,6 +10,7 @@ def statuses(ec2, *filters):
     return {each["VolumeId"]: each["VolumeStatus"]["Status"] for each in answer["VolumeStatuses"]}
 
 
+@pytest.mark.contract("describe_volume_status")
 def test_a_volume_is_checked_only_once_it_is_there(cloud, settle):
     ec2 = cloud.client("ec2", REGION)
     volume_id = ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"]
@@ -16,6 +19,7 @@ def test_a_volume_is_checked_only_once_it_is_there(cloud, settle):
     assert statuses(ec2) == {volume_id: "ok"}
 
 
+@pytest.mark.contract("describe_volume_status")
 def test_a_volume_whose_host_failed_does_no_io_until_it_is_told_to(twin, make_volume):
     ec2, broken, sound = twin.client("ec2", REGION), make_volume(twin), make_volume(twin)
     twin.backend(REGION).impair_volume(broken)
@@ -31,6 +35,7 @@ def test_a_volume_whose_host_failed_does_no_io_until_it_is_told_to(twin, make_vo
     assert statuses(ec2) == {broken: "ok", sound: "ok"}
 
 
+@pytest.mark.contract("pagination")
 def test_volume_status_comes_in_pages(cloud, make_volume):
     volumes = [make_volume(cloud) for _ in range(7)]
     paginator = cloud.client("ec2", REGION).get_paginator("describe_volume_status")
@@ -39,6 +44,7 @@ def test_volume_status_comes_in_pages(cloud, make_volume):
     assert [each["VolumeId"] for page in pages for each in page["VolumeStatuses"]] == volumes
 
 
+@pytest.mark.contract("copy_volumes", "content")
 def test_a_copy_of_a_volume_holds_what_was_on_it_at_the_call(cloud, make_volume, settle):
     ec2, volume_id = cloud.client("ec2", REGION), make_volume(cloud)
     cloud.write(volume_id, b"before")
@@ -63,6 +69,7 @@ def test_a_copy_of_a_volume_is_not_smaller_and_stays_encrypted(twin, make_volume
     assert (copy["Size"], copy["Encrypted"]) == (11, True)
 
 
+@pytest.mark.contract("client_token")
 def test_a_copy_of_a_volume_is_made_once_for_each_client_token(twin, make_volume, refused):
     ec2, volume_id = twin.client("ec2", REGION), make_volume(twin)
     request = {"SourceVolumeId": volume_id, "ClientToken": "once"}

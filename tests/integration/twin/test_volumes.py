@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 
+@pytest.mark.contract("create_volume")
 def test_a_volume_is_creating_when_its_call_returns_and_available_later(cloud):
     ec2 = cloud.client("ec2", "us-east-1")
     volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=10)["VolumeId"]
@@ -13,11 +14,13 @@ def test_a_volume_is_creating_when_its_call_returns_and_available_later(cloud):
     assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available"
 
 
-def test_a_zone_of_another_region_is_refused(twin, refused):
+@pytest.mark.contract("create_volume")
+def test_a_zone_of_another_region_is_refused(cloud, refused):
     with refused("InvalidZone.NotFound"):
-        twin.client("ec2", "us-east-1").create_volume(AvailabilityZone="us-west-2a", Size=10)
+        cloud.client("ec2", "us-east-1").create_volume(AvailabilityZone="us-west-2a", Size=10)
 
 
+@pytest.mark.contract("create_volume")
 @pytest.mark.parametrize(
     ("volume_type", "size"), [("gp3", 999_999), ("gp2", 16_385), ("st1", 124), ("sc1", 1), ("standard", 1025)]
 )
@@ -26,6 +29,7 @@ def test_a_size_that_its_type_does_not_have_is_refused(cloud, refused, volume_ty
         cloud.client("ec2", "us-east-1").create_volume(AvailabilityZone="us-east-1a", Size=size, VolumeType=volume_type)
 
 
+@pytest.mark.contract("create_volume")
 @pytest.mark.parametrize(("volume_type", "iops"), [("gp3", 2999), ("io1", 501), ("io2", 10_001), ("gp3", 5001)])
 def test_iops_beyond_what_type_and_size_allow_are_refused(cloud, refused, volume_type, iops):
     with refused("InvalidParameterCombination"):
@@ -60,17 +64,19 @@ def test_a_volume_can_only_be_made_of_a_completed_snapshot_and_not_smaller(twin,
     assert ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=snapshot_id)["Size"] == 10
 
 
-def test_a_volume_whose_key_is_not_there_ends_in_error(twin, settle):
-    ec2 = twin.client("ec2", "us-east-1")
+@pytest.mark.contract("create_volume")
+def test_a_volume_whose_key_is_not_there_ends_in_error(cloud, settle):
+    ec2 = cloud.client("ec2", "us-east-1")
     volume_id = ec2.create_volume(
         AvailabilityZone="us-east-1a", Size=10, Encrypted=True, KmsKeyId="1234abcd-12ab-34cd-56ef-1234567890ab"
     )["VolumeId"]
-    settle(twin)
+    settle(cloud)
     assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "error"
-    assert twin.events[-1]["detail"]["event"] == "createVolume"
-    assert twin.events[-1]["detail"]["result"] == "failed"
+    assert cloud.events[-1]["detail"]["event"] == "createVolume"
+    assert cloud.events[-1]["detail"]["result"] == "failed"
 
 
+@pytest.mark.contract("encryption_by_default")
 def test_encryption_by_default_encrypts_new_volumes(cloud, make_volume):
     ec2 = cloud.client("ec2", "us-east-1")
     ec2.enable_ebs_encryption_by_default()
@@ -79,12 +85,13 @@ def test_encryption_by_default_encrypts_new_volumes(cloud, make_volume):
     assert volume["KmsKeyId"].startswith("arn:aws:kms:us-east-1:")
 
 
-def test_encryption_by_default_uses_the_default_key_that_was_set(twin, make_volume):
-    ec2 = twin.client("ec2", "us-east-1")
-    key_arn = twin.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
+@pytest.mark.contract("encryption_by_default", "default_key")
+def test_encryption_by_default_uses_the_default_key_that_was_set(cloud, make_volume):
+    ec2 = cloud.client("ec2", "us-east-1")
+    key_arn = cloud.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
     ec2.enable_ebs_encryption_by_default()
     ec2.modify_ebs_default_kms_key_id(KmsKeyId=key_arn)
-    assert ec2.describe_volumes(VolumeIds=[make_volume(twin)])["Volumes"][0]["KmsKeyId"] == key_arn
+    assert ec2.describe_volumes(VolumeIds=[make_volume(cloud)])["Volumes"][0]["KmsKeyId"] == key_arn
 
 
 def test_attaching_takes_its_time(twin, launch, make_volume):
@@ -98,6 +105,7 @@ def test_attaching_takes_its_time(twin, launch, make_volume):
     assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["Attachments"][0]["State"] == "attached"
 
 
+@pytest.mark.contract("attach_detach")
 def test_a_volume_of_another_zone_cannot_be_attached(cloud, launch, make_volume, refused):
     instance = launch(cloud)
     zone = "us-east-1b" if instance["Placement"]["AvailabilityZone"] != "us-east-1b" else "us-east-1a"
@@ -107,6 +115,7 @@ def test_a_volume_of_another_zone_cannot_be_attached(cloud, launch, make_volume,
         )
 
 
+@pytest.mark.contract("attach_detach")
 def test_a_volume_is_attached_once_and_a_device_used_once(cloud, launch, make_volume, refused):
     ec2 = cloud.client("ec2", "us-east-1")
     instance = launch(cloud)
@@ -118,6 +127,7 @@ def test_a_volume_is_attached_once_and_a_device_used_once(cloud, launch, make_vo
         ec2.attach_volume(VolumeId=volume_id, InstanceId=instance["InstanceId"], Device="/dev/sdf")
 
 
+@pytest.mark.contract("attach_detach")
 def test_nothing_is_attached_to_a_terminated_instance(cloud, launch, make_volume, refused, settle):
     ec2 = cloud.client("ec2", "us-east-1")
     instance = launch(cloud)
@@ -128,6 +138,7 @@ def test_nothing_is_attached_to_a_terminated_instance(cloud, launch, make_volume
         ec2.attach_volume(VolumeId=volume_id, InstanceId=instance["InstanceId"], Device="/dev/sdz")
 
 
+@pytest.mark.contract("attach_detach")
 def test_detaching_needs_no_instance_and_takes_its_time(cloud, launch):
     ec2 = cloud.client("ec2", "us-east-1")
     mapping = next(each for each in launch(cloud)["BlockDeviceMappings"] if each["DeviceName"] == "/dev/sdf")
@@ -157,6 +168,7 @@ def test_a_deleted_volume_goes_after_a_while_and_its_tags_with_it(cloud, make_vo
     assert cloud.events[-1]["detail"]["event"] == "deleteVolume"
 
 
+@pytest.mark.contract("client_token")
 def test_the_same_client_token_makes_one_volume_and_fits_one_request(cloud, refused):
     ec2 = cloud.client("ec2", "us-east-1")
     request = {"AvailabilityZone": "us-east-1a", "Size": 10, "ClientToken": "once"}
@@ -168,14 +180,16 @@ def test_the_same_client_token_makes_one_volume_and_fits_one_request(cloud, refu
     )
 
 
-def test_an_archived_snapshot_makes_no_volume(twin, make_snapshot, refused):
-    ec2, snapshot_id = twin.client("ec2", "us-east-1"), make_snapshot(twin)
+@pytest.mark.contract("archive_tier")
+def test_an_archived_snapshot_makes_no_volume(cloud, make_snapshot, refused):
+    ec2, snapshot_id = cloud.client("ec2", "us-east-1"), make_snapshot(cloud)
     ec2.modify_snapshot_tier(SnapshotId=snapshot_id, StorageTier="archive")
-    twin.clock.advance(timedelta(hours=1))
+    cloud.clock.advance(timedelta(hours=1))
     with refused("IncorrectState"):
         ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=snapshot_id)
 
 
+@pytest.mark.contract("create_volume")
 def test_a_gp3_volume_has_a_quarter_mib_of_throughput_for_each_of_its_iops(cloud, refused):
     request = {"AvailabilityZone": "us-east-1a", "Size": 100, "VolumeType": "gp3"}
     ec2 = cloud.client("ec2", "us-east-1")
