@@ -6,6 +6,7 @@ moto, too, and a release that mends the row is noticed.
 """
 
 import ast
+import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 
 # Rows that stock moto gets wrong.
 DIFFERING = {
@@ -141,3 +143,13 @@ def test_no_test_is_about_a_row_that_there_is_not():
 @pytest.mark.parametrize("gap", GAPS)
 def test_every_gap_is_closed_by_rows(gap):
     assert set(GAPS[gap]) <= {*DIFFERING, *OWN}
+
+
+def test_every_row_is_in_the_reference_and_every_module_that_it_names_exists():
+    reference = (ROOT / "docs/reference/ec2-twin.md").read_text()
+    cells = [line.split("|") for line in reference.splitlines() if line.startswith("| `")]
+    documented = {row for cell in cells for row in re.findall(r"`(\w+)`", cell[1])}
+    assert documented == {*DIFFERING, *OWN}
+    modules = {name for cell in cells for name in re.findall(r"(\w+\.py)", cell[-3] + cell[-2])}
+    assert modules
+    assert [name for name in sorted(modules) if not (ROOT / "local/twin" / name).exists()] == []
