@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -189,7 +189,7 @@ class VolumesBackend(TagsBackend):
         """The ARN of the key that encrypts when none is named."""
         return self.default_kms_key_id or aws_managed_key(account_id=self.account_id, region=self.region_name)
 
-    def check_key(self, key: str, then: Callable[[str | None], None]) -> None:
+    def check_key(self, key: str, then: Callable[[str | None], None], *, after: timedelta | None = None) -> None:
         """Look the key up after a while, as EC2 does, and call `then` with its ARN, or None if it cannot be used."""
 
         def look_up() -> None:
@@ -197,7 +197,7 @@ class VolumesBackend(TagsBackend):
             with self.world.clock.lock:
                 then(found)
 
-        self.call_later(self.world.durations.key_check, look_up, is_locked=False)
+        self.call_later(self.world.durations.key_check if after is None else after, look_up, is_locked=False)
 
     def check_keys(self, keys: Sequence[str], then: Callable[[str | None], None]) -> None:
         """Look up several keys one after the other: `then` gets the last one's ARN, or None if one cannot be used."""
@@ -365,12 +365,21 @@ class VolumesBackend(TagsBackend):
                 "InvalidParameterValue",
                 f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use",
             )
-        return self.attach_volume(volume_id, instance_id, device)
+        return self.attach_volume(volume_id, instance_id, device, key=volume.kms_key_id if volume.encrypted else None)
 
     def attach_volume(
-        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
+        self,
+        volume_id: str,
+        instance_id: str,
+        device_path: str,
+        delete_on_termination: bool = False,
+        *,
+        key: str | None = None,
     ) -> VolumeAttachment:
-        """Start attaching a volume without AttachVolume's checks, as a launch does."""
+        """Start attaching a volume without AttachVolume's checks, as a launch does.
+
+        With a `key` the volume is available again if that cannot be used (EBS User Guide, "attachVolume" events).
+        """
         volume = self.get_volume(volume_id)
         instance = self.get_instance(instance_id)
         attachment = VolumeAttachment(volume, instance, device_path, "attaching")  # type: ignore[abstract] # likewise
@@ -390,7 +399,19 @@ class VolumesBackend(TagsBackend):
             if attachment.status == "attaching":
                 attachment.status = block.status = "attached"
 
-        self.call_later(self.world.durations.attachment, finish)
+        def take_key(found: str | None) -> None:
+            if found is not None:
+                finish()
+            elif volume.attachment is attachment and attachment.status == "attaching":
+                self.detach_volume(volume_id, instance_id, device_path)
+                cause = f"{key} is not accessible."
+                arn = self._volume_arn(volume)
+                self.send_event(volume_changed("attachVolume", volume_arn=arn, result="failed", cause=cause))
+
+        if key is None:
+            self.call_later(self.world.durations.attachment, finish)
+        else:
+            self.check_key(key, take_key, after=self.world.durations.attachment)
         return attachment
 
     def request_detachment(

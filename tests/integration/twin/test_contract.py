@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from local.twin.testing import shared_session
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
@@ -143,6 +145,29 @@ def test_no_test_is_about_a_row_that_there_is_not():
 @pytest.mark.parametrize("gap", GAPS)
 def test_every_gap_is_closed_by_rows(gap):
     assert set(GAPS[gap]) <= {*DIFFERING, *OWN}
+
+
+def test_the_calls_that_have_a_client_token_are_those_that_are_known_to(ec2_model):
+    """What the rule on client tokens stands on: botocore's model, which may change with a release."""
+    having = {
+        name
+        for name in ec2_model.operation_names
+        if name.startswith(("Copy", "Create", "Register", "Run"))
+        and "ClientToken" in (ec2_model.operation_model(name).input_shape or Nothing).members
+    }
+    assert {"CreateVolume", "CopyVolumes", "CopyImage", "RunInstances", "CreateReplaceRootVolumeTask"} <= having
+    assert not {"CreateSnapshot", "CreateSnapshots", "CopySnapshot", "CreateImage", "RegisterImage"} & having
+
+
+class Nothing:
+    """The input of an operation that takes none."""
+
+    members: tuple[str, ...] = ()
+
+
+@pytest.fixture
+def ec2_model():
+    return shared_session().client("ec2", region_name="us-east-1").meta.service_model
 
 
 def test_every_row_is_in_the_reference_and_every_module_that_it_names_exists():

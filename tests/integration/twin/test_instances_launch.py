@@ -297,7 +297,10 @@ def test_a_mapping_that_says_one_thing_leaves_the_rest_to_the_image(cloud: Any, 
     ec2 = cloud.client("ec2", REGION)
     image_id = ec2.create_image(InstanceId=launch(cloud, data_volumes=1)["InstanceId"], Name="source")["ImageId"]
     settle(cloud)
-    mapping = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeType": "gp3", "Iops": 4000, "Throughput": 250}}]
+    mapping = [
+        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeType": "gp3", "Iops": 4000, "Throughput": 250}},
+        {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}},
+    ]
     started = ec2.run_instances(
         ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.micro", BlockDeviceMappings=mapping
     )["Instances"][0]
@@ -306,3 +309,5 @@ def test_a_mapping_that_says_one_thing_leaves_the_rest_to_the_image(cloud: Any, 
     assert len(volumes) == 2
     changed = volumes["/dev/sdf"]
     assert (changed["Size"], changed["Iops"], changed["Throughput"]) == (10, 4000, 250)
+    fates = {device: each["Attachments"][0]["DeleteOnTermination"] for device, each in volumes.items()}
+    assert fates == {"/dev/xvda": False, "/dev/sdf": True}

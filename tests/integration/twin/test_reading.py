@@ -292,9 +292,10 @@ def test_the_snapshot_of_another_account_cannot_be_deleted(twin, snapshots_of_ot
         ("describe_snapshots", {}),
         ("describe_volumes", {}),
         ("describe_instance_status", {}),
+        ("modify_instance_metadata_options", {"InstanceId": "i-0123456789abcdef0", "HttpTokens": "required"}),
     ],
 )
-def test_a_dry_run_of_a_read_says_that_it_would_have_worked(cloud, refused, operation, request_):
+def test_a_dry_run_says_that_it_would_have_worked(cloud, refused, operation, request_):
     with refused("DryRunOperation"):
         getattr(cloud.client("ec2", "us-east-1"), operation)(DryRun=True, **request_)
 

@@ -127,6 +127,20 @@ def test_a_volume_is_attached_once_and_a_device_used_once(cloud, launch, make_vo
         ec2.attach_volume(VolumeId=volume_id, InstanceId=instance["InstanceId"], Device="/dev/sdf")
 
 
+@pytest.mark.contract("attach_detach", "eventbridge")
+def test_a_volume_whose_key_cannot_be_used_any_more_is_not_attached(cloud, launch, make_volume, settle):
+    """EBS User Guide, "Amazon EventBridge events for Amazon EBS": attachVolume, failed for an invalid KMS key."""
+    ec2, kms, instance = cloud.client("ec2", "us-east-1"), cloud.client("kms", "us-east-1"), launch(cloud)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    zone = instance["Placement"]["AvailabilityZone"]
+    volume_id = make_volume(cloud, AvailabilityZone=zone, Encrypted=True, KmsKeyId=key)
+    kms.disable_key(KeyId=key.rpartition("/")[2])
+    ec2.attach_volume(VolumeId=volume_id, InstanceId=instance["InstanceId"], Device="/dev/sdz")
+    settle(cloud)
+    assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available"
+    assert (cloud.events[-1]["detail"]["event"], cloud.events[-1]["detail"]["result"]) == ("attachVolume", "failed")
+
+
 @pytest.mark.contract("attach_detach")
 def test_nothing_is_attached_to_a_terminated_instance(cloud, launch, make_volume, refused, settle):
     ec2 = cloud.client("ec2", "us-east-1")
