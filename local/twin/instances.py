@@ -164,6 +164,10 @@ class InstancesBackend(ImageCatalog):
                 # (EC2 User Guide, "Elastic network interfaces", termination behavior); moto keeps it.
                 for interface in instance.network_interfaces:
                     interface.delete_on_termination = True
+            else:
+                # "If you specify a network interface, you must specify any security groups as part of the network
+                # interface" (RunInstances, SecurityGroupId). An instance's are its primary one's; moto says none.
+                instance.security_groups = list(instance.nics[0].group_set)
         return reservation
 
     def _check_key_pair(self, name: str | None) -> None:

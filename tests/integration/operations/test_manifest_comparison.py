@@ -18,10 +18,18 @@ def restored(request: pytest.FixtureRequest) -> Iterator[list[tuple[dict[str, An
     """Each manifest of a group with what was restored by it."""
     with Installation() as installation:
         name = installation.twin.client("iam", PRIMARY).create_instance_profile(InstanceProfileName="shop")
+        subnet = installation.twin.client("ec2", PRIMARY).describe_subnets()["Subnets"][0]["SubnetId"]
         arguments = {
             "IamInstanceProfile": {"Arn": name["InstanceProfile"]["Arn"]},
             "EbsOptimized": True,
             "Monitoring": {"Enabled": True},
+            "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
+            "DisableApiTermination": True,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "NetworkInterfaces": [
+                {"DeviceIndex": 0, "SubnetId": subnet, "DeleteOnTermination": True},
+                {"DeviceIndex": 1, "SubnetId": subnet, "DeleteOnTermination": True},
+            ],
         }
         put_group(installation, plan=request.param, **arguments)
         group = installation.restore_vpc["group"]
@@ -58,6 +66,7 @@ def test_a_field_that_no_table_names_is_found(restored: list[tuple[dict[str, Any
         "source.": source,
         "source.instance.": source["instance"],
         "source.image.": source["image"],
+        "source.launch.": source["launch"],
         "source.block_devices[/dev/xvda].": source["block_devices"][0],
         "source.block_devices[/dev/xvda].volume.": source["block_devices"][0]["volume"],
         "source.network_interfaces[0].": source["network_interfaces"][0],
@@ -85,6 +94,7 @@ def sides(manifest: dict[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[st
     """Each table with what was."""
     source = manifest["source"]
     yield manifest_comparison.INSTANCE, source["instance"]
+    yield manifest_comparison.LAUNCH, source["launch"]
     yield from ((manifest_comparison.VOLUME, device["volume"]) for device in source["block_devices"])
     yield manifest_comparison.INTERFACE, source["network_interfaces"][0]
 
@@ -112,6 +122,8 @@ def test_whatever_was_restored_otherwise_is_found(restored: list[tuple[dict[str,
 def find_counterpart(table: Mapping[str, Any], was: Mapping[str, Any], now: Restored) -> Any:
     if table is manifest_comparison.INSTANCE:
         return now.instance
+    if table is manifest_comparison.LAUNCH:
+        return now.launch
     if table is manifest_comparison.INTERFACE:
         return now.instance["NetworkInterfaces"][0]
     return now.volumes[was["Attachments"][0]["Device"]]

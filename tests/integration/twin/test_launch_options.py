@@ -133,6 +133,15 @@ def test_interfaces_have_their_addresses_and_go_with_the_instance(
     assert fates == {0: True, 1: False}
 
 
+def test_an_instance_has_the_groups_of_its_primary_interface(
+    cloud: Any, launch: Launch, subnet: Callable[..., dict[str, str]]
+) -> None:
+    made = subnet(cloud)
+    instance = launch(cloud, NetworkInterfaces=[interface(made)])
+    [primary] = instance["NetworkInterfaces"]
+    assert instance["SecurityGroups"] == primary["Groups"] != []
+
+
 def test_tags_are_given_to_the_interfaces_that_a_launch_makes(cloud: Any, launch: Launch) -> None:
     tags = [{"Key": "run", "Value": "1"}]
     instance = launch(cloud, TagSpecifications=[{"ResourceType": "network-interface", "Tags": tags}])
