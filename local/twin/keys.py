@@ -73,7 +73,8 @@ class EndpointKeys:
             return None
         try:
             metadata = self._client(region).describe_key(KeyId=key)["KeyMetadata"]
-            if metadata["AWSAccountId"] != account_id:
+            # Of the account, ministack says nothing but what is in the ARN.
+            if metadata["Arn"].split(":")[4] != account_id:
                 policy = self._client(region).get_key_policy(KeyId=metadata["Arn"], PolicyName="default")["Policy"]
                 if not is_shared_by(policy, account_id=account_id):
                     return None

@@ -68,6 +68,21 @@ def test_a_bucket_of_a_region_that_is_lost_is_not_to_be_reached_through_another(
             s3.list_objects_v2(Bucket=f"documents-{HERE}")
 
 
+def test_the_twin_asks_for_keys_and_takes_those_that_there_are(cloud: LocalCloud) -> None:
+    ec2, kms = cloud.client("ec2", HERE), cloud.client("kms", HERE)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    wanted = {"AvailabilityZone": f"{HERE}a", "Size": 1, "Encrypted": True}
+    made = [ec2.create_volume(**wanted, KmsKeyId=each)["VolumeId"] for each in (key, f"{key[:-4]}0000")]
+    give_up_at = time.monotonic() + 10
+    while any(each["State"] == "creating" for each in ec2.describe_volumes(VolumeIds=made[:1])["Volumes"]):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    [volume] = ec2.describe_volumes(VolumeIds=made[:1])["Volumes"]
+    assert (volume["State"], volume["KmsKeyId"]) == ("available", key)
+    known = [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"] if each["State"] == "available"]
+    assert made[1] not in known
+
+
 def make_definition(**also: Any) -> str:
     states = {"Sleep": {"Type": "Wait", "Seconds": 600, "Next": "Late"}, "Late": {"Type": "Succeed"}}
     return json.dumps({"StartAt": "Sleep", "States": states, **also})
