@@ -124,7 +124,12 @@ def _launch(cloud: LocalCloud, number: int) -> str:
     ec2 = cloud.client("ec2", cloud.primary_region)
     base = next(image for image in ec2.describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs")
     tags = {"Drilled": "true", "Service": KEEPSAKE, "BootOrder": str(number), "Name": f"till-{number}"}
-    only_first: dict[str, Any] = {"KeyName": KEEPSAKE, "IamInstanceProfile": {"Name": KEEPSAKE}}
+    only_first: dict[str, Any] = {
+        "KeyName": KEEPSAKE,
+        "IamInstanceProfile": {"Name": KEEPSAKE},
+        "DisableApiTermination": True,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+    }
     answer = ec2.run_instances(
         **(only_first if number == 0 else {}),
         ImageId=base["ImageId"],
@@ -143,7 +148,8 @@ def _launch(cloud: LocalCloud, number: int) -> str:
             },
         ],
         TagSpecifications=[
-            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
+            {"ResourceType": "volume", "Tags": [{"Key": "Owner", "Value": "till-team@example.com"}]},
         ],
     )
     return str(answer["Instances"][0]["InstanceId"])

