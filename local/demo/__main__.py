@@ -26,7 +26,7 @@ from local.cloud.deployment import DeploymentError
 from local.cloud.launcher import Site
 from local.demo import report
 from local.demo.drill_report import tabulate_drills
-from local.demo.drills import describe_everything, drill, find_leftovers, find_shortcomings
+from local.demo.drills import describe_everything, drill, find_leftovers, find_shortcomings, let_listen
 from local.demo.expectation import Standing, View, stand
 from local.demo.journal import count_runs, read_errors, reasons_of_expiry
 from local.demo.observation import observe
@@ -188,6 +188,7 @@ class Demo:
         before, fleet_before = describe_everything(recovery), describe_everything(primary)
         disks = cloud.twin_control(f"/_twin/state/{cloud.primary_region}")["volumes"]
         self._say(f"drilling two groups of the fleet in {cloud.recovery_region}, both at the same time")
+        let_listen(cloud, goal.fleet)
         drills = drill(cloud, say=self._say)
         self._console.print(tabulate_drills(drills, goal.fleet))
         self._say(

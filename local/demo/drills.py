@@ -25,12 +25,16 @@ _TAG, _OF = "hikae:drill", "hikae:recovered-resource"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """A drill of one group of the fleet. `machines` are those that must come back, in the order of their start."""
+    """A drill of one group of the fleet. `machines` are those that must come back, in the order of their start.
+
+    Whatever comes back of them listens on `open_ports`, as the plan's probes expect.
+    """
 
     plan: str
     group: str
     machines: tuple[str, ...]
     is_in_order: bool = False
+    open_ports: tuple[int, ...] = ()
 
     @property
     def run(self) -> str:
@@ -39,7 +43,7 @@ class Rehearsal:
 
 REHEARSALS = (
     Rehearsal(plan="production", group="shop-db", machines=("db-1", "db-2"), is_in_order=True),
-    Rehearsal(plan="web-images", group="web", machines=("web-1", "web-2")),
+    Rehearsal(plan="web-images", group="web", machines=("web-1", "web-2"), open_ports=(22,)),
 )
 """Snapshot sets with a boot order, and images; both at the same time."""
 
@@ -62,6 +66,16 @@ class Drilled:
     seen: Seen
     record: Mapping[str, Any]
     verdict: str
+
+
+def let_listen(cloud: Cloud, fleet: Fleet) -> None:
+    """Tell the twin what will listen on its instances: what runs inside of one is nothing that EC2 knows."""
+    resources = {each.name: each.id for each in fleet.resources}
+    for rehearsal in REHEARSALS:
+        for name in rehearsal.machines:
+            recovered = {"region": cloud.recovery_region, "tags": {_OF: resources[name]}}
+            for port in rehearsal.open_ports:
+                cloud.twin_control("/_twin/serve", {**recovered, "port": port, "kind": "tcp"})
 
 
 def drill(cloud: LocalCloud, *, say: Callable[[str], object]) -> list[Drilled]:

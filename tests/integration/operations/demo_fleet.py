@@ -6,13 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
+from local.demo.drills import let_listen
 from local.demo.plans import choose_slot, fill_in
 from local.fleet import Fleet, seed_fleet
 from local.inprocess import ACCOUNT, PRIMARY, RECOVERY, Installation
 from local.twin.control import Control
+from tests.functional.cli.lambda_service import Deployed, serving
+from tests.functional.handlers.conftest import Functions
 
 
 @dataclass(kw_only=True)
@@ -47,13 +51,16 @@ class InProcessCloud:
 @contextmanager
 def protected_fleet() -> Iterator[tuple[InProcessCloud, Fleet]]:
     """The fleet, with a point of each resource that its plans select, copied."""
-    with Installation() as installation:
+    with Installation() as installation, pytest.MonkeyPatch.context() as environment:
         cloud = InProcessCloud(of=installation)
         fleet = seed_fleet(cloud)
+        let_listen(cloud, fleet)
         slot = choose_slot(installation.twin.clock.now())
         for plan in fill_in(slot):
             installation.apply(plan.name, plan.text)
         installation.advance(seconds=(slot - installation.twin.clock.now()).total_seconds())
         installation.back_up()
         installation.copy_all()
-        yield cloud, fleet
+        with serving(Deployed(Functions(installation, environment))) as url:
+            environment.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+            yield cloud, fleet

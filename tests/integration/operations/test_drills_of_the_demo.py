@@ -157,6 +157,7 @@ def test_the_table_names_stages_objectives_probes_rungs_and_what_was_torn_down(
         "objective 60 min: met",
         "db-1: r6i.2xlarge in us-west-2a, rung 1 of its ladder",
         "db-2: ssm systemctl is-active app: passed",
+        "web-2: tcp 22: passed",
         "from snapshot sets",
         "from images",
         "EC2 showed of it: ",
