@@ -1,14 +1,9 @@
-"""Services about snapshots that the twin has not, refused by name before moto answers for them.
-
-EBS direct APIs (`ebs`): moto knows only snapshots that were started through them, takes any checksum, and tells EC2
-that a snapshot is completed whose blocks are still missing. The twin follows content by digest and lineage, not by
-block, and has nothing to list. Data Lifecycle Manager (`dlm`) is another backup tool, which moto lacks.
-"""
+"""Services about snapshots that the twin has not, refused by name: Data Lifecycle Manager, another backup tool."""
 
 import json
 import re
 
-SERVICES = {"ebs": "the EBS direct APIs", "dlm": "Data Lifecycle Manager"}
+SERVICES = {"dlm": "Data Lifecycle Manager"}
 STATUS = 501
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([a-z]+)/")

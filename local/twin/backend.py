@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import moto.ec2.urls
 from moto.core.botocore_stubber import BotocoreStubber
@@ -14,7 +14,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
-from local.twin import absent_services, commands, recycle_bin, service_quotas, signing
+from local.twin import absent_services, commands, ebs_direct, recycle_bin, service_quotas, signing
 from local.twin.addresses import AddressesBackend
 from local.twin.deprecation import DeprecationBackend, DeprecationResponse
 from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
@@ -80,12 +80,23 @@ def _answering_neighbours() -> Iterator[None]:
         authorization = _text(request.headers.get("Authorization", ""))
         if absent_services.is_absent(authorization):
             return absent_services.refuse(authorization=authorization, method=request.method, path=parts.path)
-        found = re.fullmatch(r"(rbin|ssm|kms|servicequotas)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
+        found = re.fullmatch(r"(rbin|ssm|kms|servicequotas|ebs)\.([a-z0-9-]+)\.amazonaws\.com", parts.netloc)
         if found is None:
             return original(stubber, request)
         service, region = found.groups()
         account_id = _account_of(authorization)
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        if service == "ebs":
+            asked = ebs_direct.Asked(
+                method=request.method,
+                path=unquote(parts.path),
+                query=dict(parse_qsl(parts.query)),
+                header=lambda name: _text_or_none(request.headers.get(name)),
+                body=body,
+                account_id=account_id,
+                region=region,
+            )
+            return ebs_direct.answer(asked)
         if service == "rbin":
             return recycle_bin.answer(
                 method=request.method, path=parts.path, body=body, account_id=account_id, region=region
@@ -102,6 +113,10 @@ def _answering_neighbours() -> Iterator[None]:
 
     with patch.object(BotocoreStubber, "process_request", process_request):
         yield
+
+
+def _text_or_none(value: str | bytes | None) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _text(value: str | bytes) -> str:

@@ -21,7 +21,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from local.twin import absent_services, commands, recycle_bin, service_quotas
+from local.twin import absent_services, commands, ebs_direct, recycle_bin, service_quotas
 from local.twin.backend import get_account_id, installed
 from local.twin.clock import ScaledClock
 from local.twin.control import PREFIX, Control
@@ -84,6 +84,9 @@ def _route(control: Control) -> Callable[[dict[str, Any], Any], Iterable[bytes]]
         region = recycle_bin.region_of(environ.get("HTTP_AUTHORIZATION", ""))
         if region is not None:
             return _answer_recycle_bin(environ, start_response, region)
+        region = ebs_direct.region_of(environ.get("HTTP_AUTHORIZATION", ""))
+        if region is not None:
+            return _answer_ebs_direct(environ, start_response, region)
         if absent_services.is_absent(environ.get("HTTP_AUTHORIZATION", "")):
             return _refuse_service(environ, start_response)
         if environ.get("HTTP_X_AMZ_TARGET", "") in commands.ACTIONS:
@@ -101,6 +104,22 @@ def _answer_recycle_bin(environ: dict[str, Any], start_response: Any, region: st
     request = Request(environ)
     status, headers, body = recycle_bin.answer(
         method=request.method, path=request.path, body=request.get_data(), account_id=get_account_id(), region=region
+    )
+    return Response(body, status=status, headers=headers)(environ, start_response)
+
+
+def _answer_ebs_direct(environ: dict[str, Any], start_response: Any, region: str) -> Iterable[bytes]:
+    request = Request(environ)
+    status, headers, body = ebs_direct.answer(
+        ebs_direct.Asked(
+            method=request.method,
+            path=request.path,
+            query=request.args,
+            header=request.headers.get,
+            body=request.get_data(),
+            account_id=get_account_id(),
+            region=region,
+        )
     )
     return Response(body, status=status, headers=headers)(environ, start_response)
 

@@ -381,6 +381,19 @@ class SnapshotsBackend(VolumesBackend):
             here.check_key(source.kms_key_id, lambda found: self._read_through_key(snapshot, found))
         return snapshot
 
+    def keep_started_snapshot(self, snapshot: Snapshot, *, tags: Mapping[str, str], timeout: timedelta) -> None:
+        """Keep a snapshot whose blocks are to come: in `error` if it is not completed in time (StartSnapshot)."""
+        self._check_room_for_snapshots(1)
+        self._keep_snapshot(snapshot, tags)
+        snapshot.timer = self.call_later(timeout, lambda: self._end_snapshot(snapshot, state="error"))
+
+    def store_started_snapshot(self, snapshot: Snapshot, *, changed_bytes: int) -> None:
+        """Its blocks are all there: it is completed once they are stored."""
+        if snapshot.timer is not None:
+            snapshot.timer.cancel()
+        duration = self.world.transfer_duration(changed_bytes)
+        snapshot.timer = self.call_later(duration, lambda: self._end_snapshot(snapshot, state="completed"))
+
     def _announce_late(self, snapshot: Snapshot) -> None:
         if snapshot.state == "pending" and snapshot.id in self.snapshots and snapshot.copy is not None:
             self.send_event(

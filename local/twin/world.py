@@ -45,6 +45,7 @@ class World:
     durations: Durations = field(default_factory=Durations)
     calls: CallLog = field(default_factory=CallLog)
     bins: dict[tuple[str, str], Any] = field(default_factory=dict)
+    blocks: Any = None
     shells: dict[tuple[str, str], Any] = field(default_factory=dict)
     services: dict[tuple[str, str], Any] = field(default_factory=dict)
     lag: timedelta = timedelta()

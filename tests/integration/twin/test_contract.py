@@ -52,7 +52,7 @@ DIFFERING = {
     "disable_image": "hides an image, and lets nobody launch it",
     "default_key": "can be set, and is used where no other is named",
     "throttling": "has a bucket for each action, account and Region",
-    "ebs_direct": "is not there, and says so",
+    "ebs_direct": "reads and writes snapshots block by block, with tokens, checksums and idempotency",
     "run_instances_from_image": "makes the volumes that the image's mapping says, merged with the request's",
     "run_instances_arguments": "wants a key pair, a type and a machine that exist and fit, in one Region",
     "lifecycle": "goes through transitional states, and refuses what a state does not allow",

@@ -294,7 +294,18 @@ def test_a_region_can_be_out_of_reach_while_another_answers(server, strike):
     assert count_volumes(server, "eu-north-1") == 0
 
 
-def test_the_ebs_direct_apis_are_refused_by_name(server):
+def test_the_ebs_direct_apis_answer_beside_ec2(server):
+    seed = {"region": "eu-west-1", "volume_id": "vol-ffffffff", "start_time": "2026-01-02T03:04:05Z", "text": "old"}
+    snapshot_id = server.ask("POST", "seed", seed)[1]["snapshot_id"]
+    ebs = server.client("ebs", "eu-west-1")
+    [block] = ebs.list_snapshot_blocks(SnapshotId=snapshot_id)["Blocks"]
+    assert len(ebs.get_snapshot_block(SnapshotId=snapshot_id, **block)["BlockData"].read()) == 512 * 1024
     with pytest.raises(ClientError) as caught:
-        server.client("ebs", "us-east-1").list_snapshot_blocks(SnapshotId="snap-0123456789abcdef0")
+        ebs.list_snapshot_blocks(SnapshotId="snap-0123456789abcdef0")
+    assert caught.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+def test_another_backup_service_is_refused_by_name(server):
+    with pytest.raises(ClientError) as caught:
+        server.client("dlm", "us-east-1").get_lifecycle_policies()
     assert caught.value.response["Error"]["Code"] == "NotImplemented"
