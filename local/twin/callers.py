@@ -24,9 +24,9 @@ def find_caller(*, access_key: str, account_id: str) -> Caller:
 
     In server mode STS is another program's: there every caller is the account itself.
     """
-    from moto.sts.models import sts_backends  # noqa: PLC0415 (moto's STS and IAM are heavy for what needs neither)
-
     if access_key.startswith("ASIA"):
+        from moto.sts.models import sts_backends  # noqa: PLC0415 (moto's STS and IAM are heavy for what needs neither)
+
         for account in list(sts_backends.values()):
             for backend in account.values():
                 assumed: Any = backend.get_assumed_role_from_access_key(access_key)

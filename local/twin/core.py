@@ -57,7 +57,7 @@ class CoreBackend(EC2Backend):
         assert isinstance(backend, CoreBackend)
         return backend
 
-    def neighbours(self) -> list[Any]:
+    def other_accounts(self) -> list[Any]:
         """EC2 of every other account that has been used in this Region."""
         others = [regions for account_id, regions in ec2_backends.items() if account_id != self.account_id]
         return [regions[self.region_name] for regions in others if regions.get(self.region_name) is not None]

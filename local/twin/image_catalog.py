@@ -48,7 +48,7 @@ class ImageCatalog(SnapshotsBackend):
     def _images_shared_by_others(self) -> list[Image]:
         return [
             image
-            for backend in self.neighbours()
+            for backend in self.other_accounts()
             for image in backend.amis.values()
             if image.owner_id == backend.account_id and self._may_launch(image)
         ]
@@ -57,7 +57,7 @@ class ImageCatalog(SnapshotsBackend):
         """Whether it is still there to be described: a later page may come after its deregistration."""
         if image_id in self.amis or self.sightings.find_lingering(image_id):
             return True
-        return any(image_id in backend.amis for backend in self.neighbours())
+        return any(image_id in backend.amis for backend in self.other_accounts())
 
     def require_image(self, image_id: str) -> Image:
         """The image in whatever state; InvalidAMIID.Unavailable if it "has been deregistered"."""

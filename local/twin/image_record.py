@@ -24,7 +24,7 @@ INSTANCE_STORE_BASE_NAME = "hikae-twin/base-instance-store"
 
 @dataclass(kw_only=True, eq=False)
 class Image:
-    """An AMI. `state` is pending, available or failed; a deregistered image is no longer kept."""
+    """An AMI. `state` is pending, available, failed or disabled; a deregistered image is no longer kept."""
 
     id: str
     owner_id: str

@@ -662,7 +662,7 @@ class SnapshotsBackend(VolumesBackend):
         if snapshot_id in self.snapshots:
             own: Snapshot = self.snapshots[snapshot_id]
             return own
-        for backend in self.neighbours():
+        for backend in self.other_accounts():
             if snapshot_id in backend.snapshots:
                 found: Snapshot = backend.snapshots[snapshot_id]
                 return found
@@ -672,7 +672,7 @@ class SnapshotsBackend(VolumesBackend):
         """What other accounts of this Region let this one use."""
         return [
             snapshot
-            for backend in self.neighbours()
+            for backend in self.other_accounts()
             for snapshot in backend.snapshots.values()
             if snapshot.is_shared and snapshot.owner_id == backend.account_id
         ]
@@ -743,7 +743,7 @@ class SnapshotsBackend(VolumesBackend):
         """Whether it is still there to be described: a later page may come after its deletion."""
         if snapshot_id in self.snapshots or self.sightings.find_lingering(snapshot_id):
             return True
-        return any(snapshot_id in backend.snapshots for backend in self.neighbours())
+        return any(snapshot_id in backend.snapshots for backend in self.other_accounts())
 
     def _is_snapshot_restorable(self, snapshot: Snapshot, user: str) -> bool:
         if user == "all":
