@@ -22,6 +22,7 @@ from local.twin.key_pairs import KeyPairsResponse
 from local.twin.launch_options import LaunchOptionsResponse
 from local.twin.root_volumes import RootVolumesBackend, RootVolumesResponse
 from local.twin.tiers import TiersBackend, TiersResponse
+from local.twin.volume_changes import VolumeChangesBackend, VolumeChangesResponse
 from local.twin.volume_copies import VolumeCopiesBackend, VolumeCopiesResponse
 from local.twin.volume_status import VolumeStatusBackend, VolumeStatusResponse
 from local.twin.world import World, install_world, remove_world
@@ -33,6 +34,7 @@ class TwinBackend(
     DeprecationBackend,
     VolumeStatusBackend,
     VolumeCopiesBackend,
+    VolumeChangesBackend,
     RootVolumesBackend,
     AddressesBackend,
 ):
@@ -45,6 +47,7 @@ class TwinResponse(
     DeprecationResponse,
     VolumeStatusResponse,
     VolumeCopiesResponse,
+    VolumeChangesResponse,
     RootVolumesResponse,
     LaunchOptionsResponse,
     KeyPairsResponse,

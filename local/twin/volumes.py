@@ -292,7 +292,7 @@ class VolumesBackend(TagsBackend):
             encrypted=is_encrypted,
             kms_key_id=key,
             volume_type=volume_type,
-            iops=iops or limits.default_iops or (_gp2_iops(size) if volume_type == "gp2" else None),
+            iops=iops or default_iops(volume_type, size=size),
             throughput=throughput or limits.default_throughput,
             multi_attach_enabled=multi_attach_enabled,
         )
@@ -542,8 +542,9 @@ def check_volume_type(volume_type: str, *, size: int, iops: int | None, throughp
         )
 
 
-def _gp2_iops(size: int) -> int:
-    return min(16_000, max(100, 3 * size))
+def default_iops(volume_type: str, *, size: int) -> int | None:
+    """The IOPS of a volume for which none were asked: 3 for each GiB of gp2, 100 to 16,000."""
+    return min(16_000, max(100, 3 * size)) if volume_type == "gp2" else VOLUME_TYPES[volume_type].default_iops
 
 
 class VolumesResponse(TagsResponse):

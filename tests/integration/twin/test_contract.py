@@ -21,6 +21,7 @@ ROOT = HERE.parents[2]
 # Rows that stock moto gets wrong.
 DIFFERING = {
     "create_volume": "is asynchronous; zone, size, IOPS and throughput are checked",
+    "modify_volume": "takes effect slowly, one change at a time and four a day, never smaller",
     "attach_detach": "needs one zone, a free device and a live instance; both take their time",
     "create_snapshot": "is pending with progress first, and completed or in error later",
     "snapshot_size": "is that of the volume when the snapshot was started",
