@@ -107,7 +107,7 @@ NETWORK: Mapping[str, Mapping[str, Trouble]] = {
 EVERYTHING: Troubles = {"crash": {**CRASHES, **STOPS}, "EC2": STRIKES, "delivery": MEANWHILE}
 CREATING = frozenset(
     {"CreateSnapshots", "CreateSnapshot", "CreateImage", "CopySnapshot", "CopyImage"}
-    | {"RegisterImage", "RunInstances", "CreateVolume", "CreateVpcEndpoint"}
+    | {"RegisterImage", "RunInstances", "CreateVolume", "CreateVpcEndpoint", "CreateSecurityGroup"}
 )
 """The calls that make what EC2 may not show yet."""
 

@@ -21,6 +21,7 @@ from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
 from local.twin.key_pairs import KeyPairsResponse
 from local.twin.launch_options import LaunchOptionsResponse
 from local.twin.root_volumes import RootVolumesBackend, RootVolumesResponse
+from local.twin.security_groups import SecurityGroupsBackend
 from local.twin.tiers import TiersBackend, TiersResponse
 from local.twin.volume_changes import VolumeChangesBackend, VolumeChangesResponse
 from local.twin.volume_copies import VolumeCopiesBackend, VolumeCopiesResponse
@@ -37,6 +38,7 @@ class TwinBackend(
     VolumeChangesBackend,
     RootVolumesBackend,
     AddressesBackend,
+    SecurityGroupsBackend,
 ):
     """EC2 of one account in one Region."""
 

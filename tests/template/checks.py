@@ -16,9 +16,21 @@ CREATING = {
     "ec2:CopySnapshot",
     "ec2:CopyImage",
 }
-MAKING = {"ec2:CreateVolume", "ec2:CreateVpcEndpoint", "ec2:RegisterImage", "ec2:RunInstances"}
+MAKING = {
+    "ec2:CreateSecurityGroup",
+    "ec2:CreateVolume",
+    "ec2:CreateVpcEndpoint",
+    "ec2:RegisterImage",
+    "ec2:RunInstances",
+}
 """What a restore or drill makes things with."""
-REMOVING = {"ec2:DeleteVolume", "ec2:DeleteVpcEndpoints", "ec2:DeregisterImage", "ec2:TerminateInstances"}
+REMOVING = {
+    "ec2:DeleteSecurityGroup",
+    "ec2:DeleteVolume",
+    "ec2:DeleteVpcEndpoints",
+    "ec2:DeregisterImage",
+    "ec2:TerminateInstances",
+}
 RUNS = {"hikae:drill": REMOVING, "hikae:recovery": {"ec2:DeregisterImage"}}
 """The tags of runs, each with what may be done to what carries it."""
 MADE_BY_RUNS = ("image/*", "instance/*", "volume/*", "vpc-endpoint/*")
@@ -184,6 +196,27 @@ def untagged_runs(site: Site) -> Iterator[str]:
                 is_made = resource.split(":")[-1].endswith(MADE_BY_RUNS)
                 if is_made and not is_tagged and not (is_source and resource.endswith("image/*")):
                     yield f"{name} may {action} {resource} without the run's tag"
+
+
+GROUP_RULES = {
+    "ec2:AuthorizeSecurityGroupEgress",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:RevokeSecurityGroupEgress",
+    "ec2:RevokeSecurityGroupIngress",
+}
+
+
+def loose_groups(site: Site) -> Iterator[str]:
+    """Only the security groups that drills have made get rules, and each is made with its drill's tag."""
+    of_drills = {"StringLike": {"aws:ResourceTag/hikae:drill": f"{INSTALLATION}/*"}}
+    while_made = {"StringLike": {"aws:RequestTag/hikae:drill": f"{INSTALLATION}/*"}}
+    for name, statement in _role_statements(site):
+        if _actions(statement) & GROUP_RULES and statement.get("Condition") != of_drills:
+            yield f"{name} may give rules to any security group"
+        is_made = any(":security-group/" in resource for resource in _resources(statement))
+        makes = "ec2:CreateSecurityGroup" in _actions(statement)
+        if makes and is_made and statement.get("Condition") != while_made:
+            yield f"{name} may make security groups without a drill's tag"
 
 
 def open_drills(site: Site) -> Iterator[str]:
@@ -535,6 +568,7 @@ ALL = (
     untagged_creations,
     untagged_runs,
     open_drills,
+    loose_groups,
     open_keys,
     foreign_logs,
     strangers,

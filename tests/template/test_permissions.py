@@ -95,6 +95,11 @@ RARELY = {
         "ec2:DescribeKeyPairs",  # where an instance has a key pair or a profile
         "iam:GetInstanceProfile",
         "servicequotas:ListAWSDefaultServiceQuotas",  # where a quota was never changed
+        "ec2:AuthorizeSecurityGroupEgress",  # where a drill is of two instances or more
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:CreateSecurityGroup",
+        "ec2:DeleteSecurityGroup",
+        "ec2:RevokeSecurityGroupEgress",
     },
 }
 

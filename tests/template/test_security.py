@@ -334,6 +334,10 @@ def _let_anybody_probe(template: Template) -> None:
     probes["CidrIp"] = "0.0.0.0/0"
 
 
+def _open_any_group(template: Template) -> None:
+    del _statement(template, "RecoverRole", "EncloseGroupsOfDrills")["Condition"]
+
+
 BROKEN_AT_RECOVERY: list[tuple[Callable[[Site], Any], Callable[[Template], None]]] = [
     (checks.loose_deletions, _tear_down_anything),
     (checks.loose_deletions, _tear_down_what_was_restored),
@@ -341,6 +345,8 @@ BROKEN_AT_RECOVERY: list[tuple[Callable[[Site], Any], Callable[[Template], None]
     (checks.passed_roles, _pass_roles_to_anything),
     (checks.open_keys, _sign_with_the_sites_key),
     (checks.open_drills, _lead_drills_out),
+    (checks.loose_groups, _open_any_group),
+    (checks.loose_groups, _launch_without_a_tag),
     (checks.open_drills, _let_drills_talk),
     (checks.open_drills, _let_anybody_probe),
 ]

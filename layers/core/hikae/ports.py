@@ -335,7 +335,7 @@ class Recoverer(Protocol):
     """
 
     def made(self, *, tag: str, value: str) -> list[Made]:
-        """Every instance, volume, image and VPC endpoint of the account that carries this tag.
+        """Every instance, volume, image, VPC endpoint and security group of the account that carries this tag.
 
         Raises:
             Unreachable: EC2 does not answer.
@@ -365,8 +365,22 @@ class Recoverer(Protocol):
     def create_endpoint(self, request: Mapping[str, Any]) -> str:
         """Make an interface endpoint; its id."""
 
+    def find_group(self, vpc: str, name: str) -> str:
+        """The id of the security group of this name in the VPC; empty where there is none."""
+
+    def create_group(self, request: Mapping[str, Any]) -> str:
+        """Make a security group; its id."""
+
+    def enclose_group(self, group: str) -> None:
+        """Let what is in a security group reach what is in it, and nothing else; twice is once.
+
+        Raises:
+            NotFound: EC2 does not show it yet.
+            Refused, Throttled, Ambiguous: it is not done, or nobody knows.
+        """
+
     def remove(self, thing: Made) -> None:
-        """Terminate the instance, delete the volume or endpoint, or deregister the image; its snapshots stay.
+        """Terminate the instance, delete the volume, endpoint or group, or deregister the image; its snapshots stay.
 
         Raises:
             Refused, Throttled, Ambiguous: it is not removed, or nobody knows.

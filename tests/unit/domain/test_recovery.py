@@ -16,6 +16,7 @@ from hikae.domain.recovery import (
     build_ladder,
     choose_points,
     decide_teardown,
+    drill_group_request,
     drill_target,
     find_lacking_vcpus,
     image_registration,
@@ -651,6 +652,26 @@ def test_what_is_on_its_way_out_is_waited_for():
     assert (decided.remove, len(decided.going)) == ((), 2)
     gone = decide_teardown([made("instance", state="terminated")], mode=Mode.DRILL, run="drill-1", installation="main")
     assert (gone.remove, gone.going, gone.kept) == ((), (), ())
+
+
+def test_a_security_group_goes_when_no_instance_of_the_drill_is_left():
+    for state in ("running", "shutting-down"):
+        everything = [made("security-group"), made("instance", state=state)]
+        decided = decide_teardown(everything, mode=Mode.DRILL, run="drill-1", installation="main")
+        assert [each.kind for each in decided.going if each.kind != "instance"] == ["security-group"]
+    everything = [made("security-group"), made("instance", state="terminated")]
+    decided = decide_teardown(everything, mode=Mode.DRILL, run="drill-1", installation="main")
+    assert [each.kind for each in decided.remove] == ["security-group"]
+
+
+def test_a_drills_security_group_carries_what_lets_it_be_found_and_removed():
+    request = drill_group_request(RUN, replace(NETWORK, vpc="vpc-1"), installation="main")
+    assert (request["GroupName"], request["VpcId"]) == (f"hikae/main/run/{RUN.name}", "vpc-1")
+    [specification] = request["TagSpecifications"]
+    tags = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
+    group = Made(id="sg-1", kind="security-group", state="available", tags=tags)
+    decided = decide_teardown([group], mode=Mode.DRILL, run=RUN.name, installation="main")
+    assert decided.remove == (group,)
 
 
 def test_a_restore_keeps_all_but_its_images():

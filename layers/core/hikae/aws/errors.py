@@ -37,7 +37,7 @@ LIMITED = frozenset(
 IN_USE = frozenset({"InvalidSnapshot.InUse"})
 GONE = frozenset({"InvalidAMIID.Unavailable", "NoSuchKey", "404", "ExecutionDoesNotExist", "NoSuchEntity"})
 # Somebody with the same identity has been here, and EC2 does not show the result yet: look again later.
-TAKEN = frozenset({"InvalidAMIName.Duplicate"})
+TAKEN = frozenset({"InvalidAMIName.Duplicate", "InvalidGroup.Duplicate"})
 _SERVER_ERROR = 500
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _ENDPOINT_GONE = frozenset({"deleted", "deleting", "failed", "rejected", "expired"})
 _CHECKS = ("InstanceStatus", "SystemStatus")
+_AS_WANTED = frozenset({"InvalidPermission.Duplicate", "InvalidPermission.NotFound"})
+"""A rule that is there already, or is not there any more."""
 _DRY_RUN = "DryRunOperation"
 """What EC2 answers where it would have done it: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html."""
 
@@ -71,6 +73,10 @@ class Ec2Recoverer:
                 Filters=filters, PaginationConfig=paging
             ):
                 made.extend(_endpoint(each) for each in endpoints["VpcEndpoints"])
+            for groups in self._reading.get_paginator("describe_security_groups").paginate(
+                Filters=filters, PaginationConfig=paging
+            ):
+                made.extend(_group(each) for each in groups["SecurityGroups"])
         return made
 
     def images(self, images: Collection[str]) -> Mapping[str, str]:
@@ -131,6 +137,35 @@ class Ec2Recoverer:
         answer = send(lambda: self._creating.create_vpc_endpoint(**request), resource=request["ServiceName"])
         return answer["VpcEndpoint"]["VpcEndpointId"]
 
+    def find_group(self, vpc: str, name: str) -> str:
+        """See `ports.Recoverer`."""
+        filters: list[Any] = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [name]}]
+        with reading(name):
+            found = self._reading.describe_security_groups(Filters=filters)["SecurityGroups"]
+        return found[0]["GroupId"] if found else ""
+
+    def create_group(self, request: Mapping[str, Any]) -> str:
+        """See `ports.Recoverer`."""
+        return send(lambda: self._creating.create_security_group(**request), resource=request["GroupName"])["GroupId"]
+
+    def enclose_group(self, group: str) -> None:
+        """See `ports.Recoverer`. A new group lets everything out, by IPv6 too where its VPC has that."""
+        everything: Any = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+        everything6: Any = [{"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}]
+        itself: Any = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
+        ec2 = self._reading
+        for change in (
+            lambda: ec2.revoke_security_group_egress(GroupId=group, IpPermissions=everything),
+            lambda: ec2.revoke_security_group_egress(GroupId=group, IpPermissions=everything6),
+            lambda: ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=itself),
+            lambda: ec2.authorize_security_group_egress(GroupId=group, IpPermissions=itself),
+        ):
+            try:
+                send(change, resource=group)
+            except (NotFound, Refused) as error:
+                if error.code not in _AS_WANTED:
+                    raise
+
     def remove(self, thing: Made) -> None:
         """See `ports.Recoverer`."""
         remove: Mapping[str, Callable[[], Any]] = {
@@ -139,6 +174,7 @@ class Ec2Recoverer:
             # Never with its snapshots: they are the recovery point.
             "image": lambda: self._reading.deregister_image(ImageId=thing.id, DeleteAssociatedSnapshots=False),
             "endpoint": lambda: self._delete_endpoint(thing.id),
+            "security-group": lambda: self._reading.delete_security_group(GroupId=thing.id),
         }
         try:
             send(remove[thing.kind], resource=thing.id)
@@ -437,6 +473,11 @@ def _image(described: Mapping[str, Any]) -> Made:
         tags=_tags(described),
         reason=described.get("StateReason", {}).get("Message", ""),
     )
+
+
+def _group(described: Mapping[str, Any]) -> Made:
+    """A group has no state: it is there until it is not."""
+    return Made(id=described["GroupId"], kind="security-group", state="available", tags=_tags(described))
 
 
 def _endpoint(described: Mapping[str, Any]) -> Made:

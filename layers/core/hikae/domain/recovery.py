@@ -301,15 +301,22 @@ class DrillNetwork:
 
 
 def drill_target(instance: ManifestInstance, network: DrillNetwork, *, own_profile: bool) -> Target:
-    """Where a drill launches: its own network, no key, the drill's profile unless the plan asks for the instance's."""
+    """Where a drill launches: its own network, no key, the drill's profile unless the plan asks for the instance's.
+
+    The old private addresses are kept where the drill's subnets have them: nothing else is connected to those.
+    """
     problems = []
     if not network.subnets or not network.security_groups:
         problems.append("this site has no drill network; deploy it with one, or set DrillSubnetIds")
-    interfaces = (plan_interface(each, groups=network.security_groups) for each in list_interfaces(instance))
+    interfaces = (
+        plan_interface(each, groups=network.security_groups, addresses=addresses_of(each))
+        for each in list_interfaces(instance)
+    )
     return Target(
         subnets=network.subnets,
         security_groups=network.security_groups,
         profile=_profile_name(instance) if own_profile else network.profile,
+        private_ip=str(instance.described.get("PrivateIpAddress", "")),
         problems=tuple(problems),
         # Nothing of a drill may outlive its instance.
         interfaces=tuple(replace(each, is_deleted=True) for each in interfaces),
@@ -820,6 +827,23 @@ def volume_request(member: Member, manifest: Manifest, run: Run, *, zone: str, i
     }
 
 
+def name_drill_group(run: Run, *, installation: str) -> str:
+    """The name of a drill's own security group; unique in its VPC, so itself a guard against a second."""
+    return f"hikae/{installation}/run/{run.name}"
+
+
+def drill_group_request(run: Run, network: DrillNetwork, *, installation: str) -> dict[str, Any]:
+    """CreateSecurityGroup's request for what lets the members of one drill reach each other."""
+    token = run_tag(installation=installation, run=run.name)
+    tags = {run.request.mode.tag: token, RECOVERED_FROM: "none", RECOVERED_RESOURCE: network.vpc}
+    return {
+        "GroupName": name_drill_group(run, installation=installation),
+        "Description": f"hikae drill {run.name}: its members reach each other",
+        "VpcId": network.vpc,
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": _tag_list(tags)}],
+    }
+
+
 _SSM_SERVICES: Final = ("ssm", "ssmmessages")
 """`ec2messages` is for old agents: https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-create-vpc.html."""
 
@@ -893,7 +917,10 @@ def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """Something that a run made, as EC2 shows it: an instance, volume, image or endpoint. Absent facts are empty."""
+    """Something that a run made, as EC2 shows it: an instance, volume, image, endpoint or security group.
+
+    Absent facts are empty.
+    """
 
     id: str
     kind: str
@@ -935,10 +962,12 @@ def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation:
     """What may be removed at the end of a run: only what carries the run's own tag and says what it stands for.
 
     A drill leaves nothing. A restore leaves everything but the images that it registered for launching. A volume goes
-    with its instance, and by itself only once nothing has it attached.
+    with its instance, and by itself only once nothing has it attached; a security group goes when no instance is left.
     """
     wanted = run_tag(installation=installation, run=run)
-    remove, going, kept = [], [], []
+    remove: list[Made] = []
+    going: list[Made] = []
+    kept: list[str] = []
     for each in sorted(made, key=lambda one: (_ORDER.index(one.kind), one.id)):
         if each.state in GONE:
             continue
@@ -946,14 +975,21 @@ def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation:
             kept.append(f"{each.id}: its tags do not say that {wanted} made it")
         elif mode is Mode.RESTORE and each.kind != "image":
             continue
-        elif each.state in GOING or (each.kind == "volume" and each.attached_to):
+        elif each.state in GOING or _is_held(each, (*remove, *going)):
             going.append(each)
         else:
             remove.append(each)
     return Teardown(remove=tuple(remove), going=tuple(going), kept=tuple(kept))
 
 
-_ORDER: Final = ("instance", "volume", "image", "endpoint")
+_ORDER: Final = ("instance", "volume", "image", "endpoint", "security-group")
+
+
+def _is_held(made: Made, others: Iterable[Made]) -> bool:
+    """Whether it cannot be removed yet: a volume that is attached, a security group while there are instances."""
+    if made.kind == "security-group":
+        return any(each.kind == "instance" for each in others)
+    return made.kind == "volume" and bool(made.attached_to)
 
 
 def reject(run: Run, member: Member, reason: str) -> Run:

@@ -179,7 +179,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One restore or drill. `missing` are the resources that it does not recover, with the reason."""
+    """One restore or drill.
+
+    `missing` are the resources that it does not recover, with the reason. `group` is a drill's own security group.
+    """
 
     name: str
     request: Request
@@ -193,6 +196,7 @@ class Run:
     failure: str = ""
     torn_down: tuple[str, ...] = ()
     left_behind: tuple[str, ...] = ()
+    group: str = ""
     ended_at: datetime | None = None
 
     @property

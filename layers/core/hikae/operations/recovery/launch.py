@@ -9,7 +9,7 @@ from hikae.domain.networks import place_interfaces
 from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.recovery import Made, Target, launch_request, losses_on, reject
 from hikae.domain.recovery_settings import RecoverySettings
-from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
+from hikae.domain.runs import DONE, Member, Mode, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.preflight import target_of
 from hikae.operations.recovery.prepare import answer_refusal, go_on_without
 from hikae.operations.recovery.site import RecoverySite
@@ -103,7 +103,8 @@ def _launch(
     rung = member.rungs[member.rung]
     subnets = site.surroundings.subnets({rung.subnet, *target.all_subnets})
     placed = place_interfaces(target.interfaces, subnets[rung.subnet], subnets, with_ip=True)
-    notes = placed.notes
+    # That a drill's network has other addresses than the primary's is how it is, and no loss.
+    notes = placed.notes if run.request.mode is Mode.RESTORE else ()
     for with_ip in (True, False) if placed.asked else (False,):
         request = launch_request(
             member,

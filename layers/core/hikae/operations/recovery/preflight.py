@@ -96,7 +96,9 @@ def target_of(member: Member, manifest: Manifest, run: Run, site: RecoverySite, 
         return restore_target(member.resource, manifest, settings)
     plan = site.plan_of(run)
     own_profile = bool(plan and plan.drill and plan.drill.own_profile)
-    return drill_target(manifest.instance, site.network, own_profile=own_profile)
+    own_group = (run.group,) if run.group else ()
+    groups = (*site.network.security_groups, *own_group) if site.network.security_groups else ()
+    return drill_target(manifest.instance, replace(site.network, security_groups=groups), own_profile=own_profile)
 
 
 def _check_key(site: RecoverySite) -> list[str]:

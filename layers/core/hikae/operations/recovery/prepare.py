@@ -9,6 +9,7 @@ from hikae.domain.naming import recovery_image_name
 from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.recovery import image_registration, reject
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
+from hikae.operations.recovery.connect_members import connect_members
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Ambiguous, NotFound, PortError, Refused
 
@@ -19,7 +20,8 @@ _OF_THE_POINT = ("InvalidSnapshot", "IncorrectState", "InvalidAMIID")
 
 
 def prepare(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
-    """Register what is not registered yet; an image of the run's own name is taken over."""
+    """Register what is not registered yet; an image of the run's own name is taken over. A drill gets its group."""
+    run = connect_members(run, site)
     for member in run.members:
         if member.kind is not Kind.SNAPSHOT_SET or member.registered:
             continue
@@ -77,4 +79,6 @@ def _look(run: Run, site: RecoverySite) -> tuple[Run, Step]:
             return reject(run, member, reason), Step(status=StepStatus.FALL_BACK, reason=reason)
     if waiting:
         return run, again(_POLL, f"{', '.join(waiting)} not available yet")
+    if run.group and not site.surroundings.security_groups([run.group]):
+        return run, again(_POLL, f"EC2 does not show security group {run.group} yet")
     return run, DONE
