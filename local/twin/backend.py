@@ -15,7 +15,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
 from local.twin import absent_services, commands, ebs_direct, recycle_bin, service_quotas, signing
-from local.twin.addresses import AddressesBackend
+from local.twin.addresses import AddressesBackend, AddressesResponse
 from local.twin.deprecation import DeprecationBackend, DeprecationResponse
 from local.twin.fast_restore import FastRestoreBackend, FastRestoreResponse
 from local.twin.key_pairs import KeyPairsResponse
@@ -52,6 +52,7 @@ class TwinResponse(
     VolumeChangesResponse,
     RootVolumesResponse,
     LaunchOptionsResponse,
+    AddressesResponse,
     KeyPairsResponse,
 ):
     """One request to EC2."""

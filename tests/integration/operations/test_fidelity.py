@@ -185,7 +185,10 @@ def check(scene: Scene, was: dict[str, Any]) -> None:
     )
     ec2 = scene.installation.twin.client("ec2", RECOVERY)
     [address] = ec2.describe_addresses(AllocationIds=[scene.address_here])["Addresses"]
-    assert address["NetworkInterfaceId"] == second["NetworkInterfaceId"]
+    assert (address["NetworkInterfaceId"], address["PrivateIpAddress"]) == (
+        second["NetworkInterfaceId"],
+        second["PrivateIpAddress"],
+    )
     assert [(each["Id"], each["Port"]) for each in scene.registered()] == [(now["InstanceId"], 8080)]
     for device, volume in volumes_of(scene.installation, now["InstanceId"]).items():
         own = {key: value for key, value in tags_of(volume).items() if not key.startswith("hikae:")}

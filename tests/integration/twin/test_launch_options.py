@@ -188,6 +188,35 @@ def test_interfaces_that_cannot_be_had_are_refused_and_nothing_is_launched(  # n
     assert len(cloud.client("ec2", REGION).describe_instances()["Reservations"]) == 1
 
 
+def test_an_address_belongs_to_one_private_address_and_to_the_instance_of_its_interface(
+    cloud: Any, launch: Launch, subnet: Callable[..., dict[str, str]]
+) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    wanted = [
+        {"PrivateIpAddress": "10.7.0.9", "Primary": True},
+        {"PrivateIpAddress": "10.7.0.10", "Primary": False},
+    ]
+    instance = launch(cloud, NetworkInterfaces=[interface(subnet(cloud), PrivateIpAddresses=wanted)])
+    [eni] = instance["NetworkInterfaces"]
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    ec2.associate_address(
+        AllocationId=allocation, NetworkInterfaceId=eni["NetworkInterfaceId"], PrivateIpAddress="10.7.0.10"
+    )
+    filters = [{"Name": "instance-id", "Values": [instance["InstanceId"]]}]
+    [address] = ec2.describe_addresses(Filters=filters)["Addresses"]
+    assert (address["InstanceId"], address["PrivateIpAddress"]) == (instance["InstanceId"], "10.7.0.10")
+
+
+def test_an_address_cannot_be_given_to_a_private_address_that_is_not_there(
+    cloud: Any, launch: Launch, refused: Callable[[str], Any]
+) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    interface_id = launch(cloud)["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    with refused("InvalidParameterValue"):
+        ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=interface_id, PrivateIpAddress="203.0.113.9")
+
+
 def test_a_placement_group_is_there_before_anything_is_launched_into_it(
     twin: Any, launch: Launch, refused: Callable[[str], Any]
 ) -> None:
