@@ -1,9 +1,9 @@
 """Elastic IP addresses: whose an address is, whichever way it was associated, and with which private address.
 
 EC2 API Reference, Address: InstanceId, "the ID of the instance that the address is associated with (if any)". moto
-names the instance only where the address was associated by it, not by its network interface. AssociateAddress:
-PrivateIpAddress, "The primary or secondary private IP address to associate with the Elastic IP address", the primary one
-where none is specified; moto takes no notice of it.
+names the instance only where the address was associated by it, not by its network interface. AssociateAddress,
+PrivateIpAddress: "The primary or secondary private IP address to associate with the Elastic IP address", the primary
+one where none is specified; moto takes no notice of it.
 """
 
 from typing import Any

@@ -8,10 +8,10 @@ burstable, CPU options that the type does not list.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from moto.core.responses import ActionResult
-from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models import elastic_network_interfaces
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.subnets import Subnet
 
@@ -144,6 +144,20 @@ class LaunchOptions:
             interface.delete_on_termination = asked.get(index, {}).get("DeleteOnTermination", True) is not False
             if index in asked:
                 _equip(interface, asked[index], instance)
+            if index:
+                cast("Any", interface).__class__ = NetworkInterface
+
+
+class NetworkInterface(elastic_network_interfaces.NetworkInterface):
+    """An interface beside the first one: its groups are its own, and moto's are also those of the instance.
+
+    moto finds what it describes by the name of the class, which therefore stays.
+    """
+
+    @property
+    def group_set(self) -> Any:
+        """Those that it was made with."""
+        return self._group_set
 
 
 def _check_interface(asked: Mapping[str, Any], subnet: Subnet, limits: Mapping[str, Any]) -> None:
@@ -170,7 +184,9 @@ def _addresses_of(asked: Mapping[str, Any]) -> list[str]:
     return [*first, *(each["PrivateIpAddress"] for each in listed)]
 
 
-def _equip(interface: NetworkInterface, asked: Mapping[str, Any], instance: Instance) -> None:
+def _equip(
+    interface: elastic_network_interfaces.NetworkInterface, asked: Mapping[str, Any], instance: Instance
+) -> None:
     subnet: Subnet = interface.subnet
     wanted = _addresses_of(asked)
     held = [str(interface.private_ip_address)]

@@ -126,6 +126,7 @@ def test_interfaces_have_their_addresses_and_go_with_the_instance(
     assert found[0] == ["10.7.0.9", "10.7.0.10"]
     assert len(set(found[1])) == 2
     assert not set(found[0]) & set(found[1])
+    assert instance["SecurityGroups"][0]["GroupId"] == made["group"]
     fates = {
         each["Attachment"]["DeviceIndex"]: each["Attachment"]["DeleteOnTermination"]
         for each in instance["NetworkInterfaces"]
@@ -140,6 +141,21 @@ def test_an_instance_has_the_groups_of_its_primary_interface(
     instance = launch(cloud, NetworkInterfaces=[interface(made)])
     [primary] = instance["NetworkInterfaces"]
     assert instance["SecurityGroups"] == primary["Groups"] != []
+
+
+def test_every_interface_has_its_own_groups_and_the_instance_those_of_the_first(
+    cloud: Any, launch: Launch, subnet: Callable[..., dict[str, str]]
+) -> None:
+    made = subnet(cloud)
+    ec2 = cloud.client("ec2", REGION)
+    other = ec2.create_security_group(GroupName="other", Description="other", VpcId=made["vpc"])["GroupId"]
+    instance = launch(cloud, NetworkInterfaces=[interface(made), interface(made, 1, Groups=[other])])
+    groups = {
+        each["Attachment"]["DeviceIndex"]: [group["GroupId"] for group in each["Groups"]]
+        for each in instance["NetworkInterfaces"]
+    }
+    assert groups == {0: [made["group"]], 1: [other]}
+    assert [group["GroupId"] for group in instance["SecurityGroups"]] == [made["group"]]
 
 
 def test_tags_are_given_to_the_interfaces_that_a_launch_makes(cloud: Any, launch: Launch) -> None:
