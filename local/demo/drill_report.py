@@ -45,7 +45,8 @@ def _against(said: Mapping[str, Any], which: str) -> str:
     if achieved is None or objective is None:
         return "[red]none[/]"
     verdict = "met" if said[f"{which}_met"] else "[red]missed[/]"
-    return f"{achieved:.0f} s, objective {objective / 60:.0f} min: {verdict}"
+    asked_for = f"{objective / 3600:g} h" if objective % 3600 == 0 else f"{objective / 60:g} min"
+    return f"{achieved:.0f} s, objective {asked_for}: {verdict}"
 
 
 def _rpos(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:

@@ -154,7 +154,9 @@ def test_the_table_names_stages_objectives_probes_rungs_and_what_was_torn_down(
     for stage in ("select", "prepare", "preflight", "launch", "attach", "network", "probe", "tear-down"):
         assert stage in text
     for expected in (
-        "objective 60 min: met",
+        "objective 1 h: met",
+        "objective 26 h: met",
+        "objective 30 min: met",
         "db-1: r6i.2xlarge in us-west-2a, rung 1 of its ladder",
         "db-2: ssm systemctl is-active app: passed",
         "web-2: tcp 22: passed",
