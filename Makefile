@@ -119,7 +119,7 @@ chaos-points: setup ## every operation killed at every call: the part of the fau
 guards: .venv/.installed ## take each guard out of a copy of the code, and see that a test turns red
 	python -m bench.guards
 
-chaos: .venv/.installed ## every fault at every call of every operation: ten minutes; writes docs/reliability.md
+chaos: .venv/.installed ## every fault at every call of every operation: twenty minutes; writes docs/reliability.md
 	PYTHONHASHSEED=0 PYTHONPATH=.:layers/core MOTO_EC2_LOAD_DEFAULT_AMIS=false python -m local.chaos
 
 # --- the fault suite: end ---------------------------------------------------------------------------------------------
