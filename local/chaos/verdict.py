@@ -201,14 +201,16 @@ def judge_ended(ending: Ending, clean: Ending, *, unnamed: Iterable[str] = ()) -
     """What is wrong with the end of runs that may have failed, where `clean` is that of some that have not.
 
     Nothing of a drill may be left. What a restore has made stays, and its evidence names it. Either way there is one
-    record of each run, and it says why where it tells of no success.
+    record of each run, and it says why where it tells of no success. One that was stopped before it had written down
+    that it begins has done nothing, and there is no record of it.
     """
     found = judge(_without_runs(ending), _without_runs(clean), unnamed=unnamed)
     documents = ending.state[f"{RECOVERY} documents"]
     told = [json.loads(each.partition(": ")[2]) for each in documents if each.startswith("evidence/")]
     problems = [each for each in documents if "run.json: under way" in each]
     records_of = Counter(said["run"] for said in told)
-    problems.extend(f"{records_of[run]} records of {run}" for run in ending.runs if records_of[run] != 1)
+    begun = [run for run in ending.runs if any(each.startswith(naming.run_key(run)) for each in documents)]
+    problems.extend(f"{records_of[run]} records of {run}" for run in begun if records_of[run] != 1)
     silent = []
     remains: Counter[str] = Counter()
     for said in told:
