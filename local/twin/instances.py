@@ -23,7 +23,7 @@ from local.twin.block_devices import Device, check_snapshot_of_device, merge_blo
 from local.twin.client_tokens import ClientTokens
 from local.twin.clock import Action, Timer
 from local.twin.errors import refuse
-from local.twin.events import instance_changed
+from local.twin.events import instance_changed, volume_changed
 from local.twin.image_catalog import ImageCatalog
 from local.twin.image_record import Image
 from local.twin.launch_checks import DEFAULT_TYPE, INSTANCE_TYPES, check_machine
@@ -31,6 +31,7 @@ from local.twin.quotas import STANDARD_FAMILIES, STANDARD_VCPUS
 from local.twin.services import services_of
 from local.twin.volumes import Volume, check_volume_type
 
+_KEY_FAILED = "Client.InternalError"
 _STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _START = timedelta(seconds=25)
 _STOP = timedelta(seconds=30)
@@ -316,9 +317,34 @@ class InstancesBackend(ImageCatalog):
             previous = instance.state
             if previous == "stopped":
                 instance.launch_time = self.now
-                self._enter(instance, "pending", then=partial(self._come_up, instance), after=_START)
+                encrypted = [each for each in self.volumes_of(instance).values() if each.encrypted]
+                self._enter(instance, "pending", then=partial(self._reattach, instance, encrypted), after=_START)
             changes.append(StateChange(instance_id=instance.id, previous=previous, current=instance.state))
         return changes
+
+    def _reattach(self, instance: Instance, volumes: Sequence[Volume]) -> None:
+        """Let the instance come up if the keys of all these volumes can be used, and go back to stopped otherwise.
+
+        EBS User Guide, "Amazon EventBridge events for Amazon EBS": reattachVolume, failed for an invalid KMS key.
+        """
+        if instance.state != "pending":
+            return
+        if not volumes:
+            self._come_up(instance)
+            return
+        first, *others = volumes
+
+        def take(found: str | None) -> None:
+            if found is not None:
+                self._reattach(instance, others)
+            elif instance.state == "pending":
+                cause = f"{first.kms_key_id} is not accessible."
+                arn = self._volume_arn(first)
+                self.send_event(volume_changed("reattachVolume", volume_arn=arn, result="failed", cause=cause))
+                instance.state_reason = StateReason("Client.InternalError: Client error on launch", _KEY_FAILED)
+                self._enter(instance, "stopped")
+
+        self.check_key(str(first.kms_key_id), take, after=timedelta())
 
     def stop(self, instance_ids: Sequence[str]) -> list[StateChange]:
         """StopInstances: a running instance becomes stopping. An instance-store-backed one cannot be stopped."""

@@ -340,3 +340,29 @@ def test_key_pairs_are_found_by_their_ids(cloud: Any, refused: Any) -> None:
     assert [each["KeyName"] for each in ec2.describe_key_pairs(KeyPairIds=ids[:1])["KeyPairs"]] == ["one"]
     with refused("InvalidKeyPair.NotFound"):
         ec2.describe_key_pairs(KeyPairIds=["key-0123456789abcdef0"])
+
+
+@pytest.mark.contract("lifecycle", "eventbridge")
+def test_an_instance_whose_key_cannot_be_used_any_more_goes_back_to_stopped(
+    cloud: Any, launch: Any, settle: Any
+) -> None:
+    """EC2 User Guide, "Troubleshoot Amazon EC2 instance launch issues"; EBS User Guide, "reattachVolume" events."""
+    ec2, kms = cloud.client("ec2", REGION), cloud.client("kms", REGION)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    ec2.enable_ebs_encryption_by_default()
+    ec2.modify_ebs_default_kms_key_id(KmsKeyId=key)
+    instance_id = launch(cloud)["InstanceId"]
+    ec2.stop_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    kms.disable_key(KeyId=key.rpartition("/")[2])
+    ec2.start_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    found = describe(cloud, instance_id)
+    assert (found["State"]["Name"], found["StateReason"]["Code"]) == ("stopped", "Client.InternalError")
+    assert [each["detail"]["result"] for each in cloud.events if each["detail"].get("event") == "reattachVolume"] == [
+        "failed"
+    ]
+    kms.enable_key(KeyId=key.rpartition("/")[2])
+    ec2.start_instances(InstanceIds=[instance_id])
+    settle(cloud)
+    assert state(cloud, instance_id) == "running"
