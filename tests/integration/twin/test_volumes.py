@@ -91,6 +91,7 @@ def test_encryption_by_default_uses_the_default_key_that_was_set(cloud, make_vol
     key_arn = cloud.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
     ec2.enable_ebs_encryption_by_default()
     ec2.modify_ebs_default_kms_key_id(KmsKeyId=key_arn)
+    assert ec2.get_ebs_default_kms_key_id()["KmsKeyId"] == key_arn
     assert ec2.describe_volumes(VolumeIds=[make_volume(cloud)])["Volumes"][0]["KmsKeyId"] == key_arn
 
 
