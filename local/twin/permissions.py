@@ -13,7 +13,7 @@ taken for one that the request does not have.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from moto.ec2.exceptions import EC2ClientError
 
 from local.twin.callers import Caller
 from local.twin.errors import refuse
-from local.twin.policies import Question, is_allowed
+from local.twin.policies import Question, as_list, is_allowed, read_statements
 
 FORBIDDEN = 403
 _WITHOUT_ACCOUNT = ("snapshot", "image")
@@ -35,6 +35,7 @@ _TYPES = {
     "eni": "network-interface",
     "lt": "launch-template",
     "vpc": "vpc",
+    "vpce": "vpc-endpoint",
 }
 # What an action makes, beside the tags that it may give it.
 _MADE: Mapping[str, Sequence[str]] = {
@@ -42,30 +43,41 @@ _MADE: Mapping[str, Sequence[str]] = {
     "CopySnapshot": ("snapshot",),
     "CopyVolumes": ("volume",),
     "CreateImage": ("image", "snapshot"),
+    "CreateSecurityGroup": ("security-group",),
     "CreateSnapshot": ("snapshot",),
     "CreateSnapshots": ("snapshot",),
     "CreateVolume": ("volume",),
+    "CreateVpcEndpoint": ("vpc-endpoint",),
     "RegisterImage": ("image",),
     "RunInstances": ("instance", "volume", "network-interface"),
 }
 _KNOWN = re.compile(
-    r"(aws:(requestedregion|principalaccount|principalarn|tagkeys|(request|resource)tag/.+)"
+    r"(aws:(requestedregion|principalaccount|principalarn|resourceaccount|tagkeys|(request|resource)tag/.+)"
     r"|ec2:(region|createaction|owner|resourcetag/.+))"
 )
 
 
 @dataclass(slots=True)
 class Permissions:
-    """Whether policies are looked at at all."""
+    """Whether policies are looked at at all.
+
+    `at_work` tells the statements of whoever sends requests, where a test knows that better than the credentials do;
+    None where everything is allowed.
+    """
 
     is_enforced: bool = False
+    at_work: Callable[[], Sequence[Mapping[str, Any]] | None] | None = None
 
 
 def check_permission(backend: Any, caller: Caller, action: str, parameters: Mapping[str, Any]) -> EC2ClientError | None:
     """The refusal of a request that the caller's policies do not allow; None if they do."""
-    if caller.role is None:
+    at_work = backend.world.permissions.at_work
+    statements = at_work() if at_work is not None else None
+    if caller.role is None and statements is None:
         return None
-    policies = _policies_of(caller)
+    policies = _policies_of(caller) if statements is None else [[{"Statement": list(statements)}]]
+    for documents in policies:
+        _check_keys(documents)
     for question in _questions(backend, caller, action, parameters):
         if not all(is_allowed(documents, question) for documents in policies):
             return refuse(
@@ -87,15 +99,17 @@ def _policies_of(caller: Caller) -> list[list[Any]]:
         if role.permissions_boundary_arn:
             raise NotImplementedError(f"the permissions boundary of {caller.arn}")
         documents = [*role.policies.values(), *(each.document for each in role.managed_policies.values())]
-    for document in (*documents, *([caller.session_policy] if caller.session_policy else [])):
-        _check_keys(document)
     return [documents, *([[caller.session_policy]] if caller.session_policy else [])]
 
 
-def _check_keys(document: Any) -> None:
-    for key in re.findall(r'"((?:aws|ec2):[A-Za-z]+(?:/[^"]+)?)"\s*:', document if isinstance(document, str) else ""):
-        if not _KNOWN.fullmatch(key.lower()):
-            raise NotImplementedError(f"the IAM condition key {key}")
+def _check_keys(documents: Iterable[Any]) -> None:
+    """Refuse condition keys that are not known, in statements about EC2."""
+    for statement in (each for document in documents for each in read_statements(document)):
+        if not any(each.startswith(("ec2:", "*")) for each in as_list(statement.get("Action", "ec2:"))):
+            continue
+        for key in (key for keys in statement.get("Condition", {}).values() for key in keys):
+            if not _KNOWN.fullmatch(key.lower()):
+                raise NotImplementedError(f"the IAM condition key {key}")
 
 
 def _questions(backend: Any, caller: Caller, action: str, parameters: Mapping[str, Any]) -> Iterator[Question]:
@@ -105,6 +119,7 @@ def _questions(backend: Any, caller: Caller, action: str, parameters: Mapping[st
         "aws:principalaccount": [caller.account_id],
         "aws:principalarn": [caller.arn],
     }
+    own_account = {"aws:resourceaccount": [backend.account_id]}
     if action.startswith(("Describe", "List")):
         yield Question(action=f"ec2:{action}", resource="*", context=common)
         return
@@ -112,16 +127,26 @@ def _questions(backend: Any, caller: Caller, action: str, parameters: Mapping[st
     named = list(_named(parameters))
     for resource_id in named:
         kind = _type_of(resource_id)
-        own = {**common, **_tag_context("resource", backend.tags_of(resource_id)), **_owner(backend, resource_id)}
+        own = {
+            **common,
+            **own_account,
+            **_tag_context("resource", backend.tags_of(resource_id)),
+            **_owner(backend, resource_id),
+        }
         if action in ("CreateTags", "DeleteTags"):
             own.update(_tag_context("request", tags_by_type.get("", {})))
+        if action.startswith("Copy"):
+            # The Service Authorization Reference has one row for source and copy, with aws:RequestTag.
+            own.update(_tag_context("request", tags_by_type.get(kind, {})))
         yield Question(action=f"ec2:{action}", resource=_arn(backend, kind, resource_id), context=own)
     for kind in _MADE.get(action, ()):
         asked = _tag_context("request", tags_by_type.get(kind, {}))
-        yield Question(action=f"ec2:{action}", resource=_arn(backend, kind, "*"), context={**common, **asked})
+        yield Question(
+            action=f"ec2:{action}", resource=_arn(backend, kind, "*"), context={**common, **own_account, **asked}
+        )
     for kind, tags in tags_by_type.items():
         if kind:
-            context = {**common, **_tag_context("request", tags), "ec2:createaction": [action]}
+            context = {**common, **own_account, **_tag_context("request", tags), "ec2:createaction": [action]}
             yield Question(action="ec2:CreateTags", resource=_arn(backend, kind, "*"), context=context)
     if not named and action not in _MADE:
         yield Question(action=f"ec2:{action}", resource="*", context=common)
@@ -176,4 +201,6 @@ def _tag_context(what: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _owner(backend: Any, resource_id: str) -> dict[str, list[str]]:
     resource = backend.snapshots.get(resource_id) or backend.amis.get(resource_id)
-    return {} if resource is None else {"ec2:owner": [resource.owner_id]}
+    if resource is None:
+        return {}
+    return {"ec2:owner": [resource.owner_id], "aws:resourceaccount": [resource.owner_id]}

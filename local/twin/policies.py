@@ -35,30 +35,32 @@ def is_allowed(documents: Iterable[str | Mapping[str, Any]], question: Question)
     answers = [
         statement["Effect"]
         for document in documents
-        for statement in _statements(document)
+        for statement in read_statements(document)
         if _is_about(statement, question) and _holds(statement.get("Condition", {}), question.context)
     ]
     return "Allow" in answers and "Deny" not in answers
 
 
-def _statements(document: str | Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_statements(document: str | Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The statements of a policy, given as JSON or parsed."""
     parsed = json.loads(document) if isinstance(document, str) else document
-    return _listed(parsed["Statement"])
+    return as_list(parsed["Statement"])
 
 
-def _listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """What IAM lets stand alone or in a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def _is_about(statement: Mapping[str, Any], question: Question) -> bool:
     action = question.action.lower()
     if "NotAction" in statement:
-        is_action = not any(_is_like(action, each.lower()) for each in _listed(statement["NotAction"]))
+        is_action = not any(_is_like(action, each.lower()) for each in as_list(statement["NotAction"]))
     else:
-        is_action = any(_is_like(action, each.lower()) for each in _listed(statement["Action"]))
+        is_action = any(_is_like(action, each.lower()) for each in as_list(statement["Action"]))
     if "NotResource" in statement:
-        return is_action and not any(_is_like(question.resource, each) for each in _listed(statement["NotResource"]))
-    return is_action and any(_is_like(question.resource, each) for each in _listed(statement.get("Resource", "*")))
+        return is_action and not any(_is_like(question.resource, each) for each in as_list(statement["NotResource"]))
+    return is_action and any(_is_like(question.resource, each) for each in as_list(statement.get("Resource", "*")))
 
 
 def _is_like(text: str, pattern: str) -> bool:
@@ -95,7 +97,7 @@ _NEGATED: Mapping[str, str] = {
 
 def _holds(condition: Mapping[str, Mapping[str, Any]], context: Context) -> bool:
     return all(
-        _passes(operator, context.get(key.lower()), [_spelt(each) for each in _listed(wanted)])
+        _passes(operator, context.get(key.lower()), [_spelt(each) for each in as_list(wanted)])
         for operator, keys in condition.items()
         for key, wanted in keys.items()
     )
