@@ -163,9 +163,9 @@ def show_record(access: "Access", name: str, record: Mapping[str, Any] | None, *
     if record is None:
         run = load_run(access, name)
         if run is None:
-            raise click.ClickException(
-                f"{name} is over before it has begun anything; its execution says why: {access.machine.execution(name)}"
-            )
+            where = access.machine.execution(name)
+            click.echo(f"{name} is over before it has begun anything; its execution says why: {where}", err=True)
+            raise click.exceptions.Exit(1)
         why = f": {run.failure}" if run.failure else ""
         raise click.ClickException(
             printable(

@@ -109,6 +109,15 @@ def test_one_that_is_over_is_shown_with_its_record(drill, evidence, matches_snap
     matches_snapshot(without_ids(result.stdout), "drill-show.txt")
 
 
+def test_one_that_was_stopped_before_it_had_begun_anything_is_not_waited_for(drill, installation, recovery_services):
+    drill("start", "production", "--no-wait", "--name", "drill-1")
+    recovery_services.plays["drill-1"].stop("too early")
+    result = drill("show", "drill-1", "--wait", *FAST)
+    assert result.exit_code == 1
+    assert "drill-1 is over before it has begun anything; its execution says why: arn:aws:states:" in result.stderr
+    assert leftovers(installation) == []
+
+
 @pytest.mark.parametrize("steps", [1, 5, 9])
 def test_one_that_is_stopped_is_torn_down_and_recorded(drill, installation, steps):
     drill("start", "production", "--no-wait", "--name", "drill-1")

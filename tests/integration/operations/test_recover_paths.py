@@ -45,8 +45,8 @@ def turn_for(way: Way) -> Turn:
     if body["Type"] == "Wait":
         return Turn(step_of(body["Next"]), "answers again once")
     if body["Type"] == "Pass" and way.state != DEFINITION["StartAt"]:
-        caught = next(name for name, each in DEFINITION["States"].items() if _leads(each, way.state))
-        return Turn(step_of(caught), "raises")
+        caught = next((name for name, each in DEFINITION["States"].items() if _leads(each, way.state)), "")
+        return Turn(step_of(caught), "raises") if caught else Turn()
     turns = {"Retry": "raises once", "Catch": "raises", "TimeoutSeconds": "is slow once"}
     return Turn(step_of(way.state), turns[way.by]) if way.by in turns else Turn()
 
