@@ -1,16 +1,20 @@
-"""What runs of recovery make and leave: instances, volumes and endpoints, and what they are connected to."""
+"""What runs of recovery make and leave: instances, volumes, endpoints, security groups, and how they are connected."""
+
+from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.elbv2.models import elbv2_backends
 
 from hikae.domain.naming import DRILL, RECOVERED_RESOURCE, RECOVERY
-from local.chaos.stage import Stage
 from local.inprocess import ACCOUNT
 from local.inprocess import RECOVERY as REGION
+
+if TYPE_CHECKING:
+    from local.chaos.stage import Stage
 
 _GONE = frozenset({"shutting-down", "terminated"})
 _RUNS = (DRILL, RECOVERY)
@@ -28,7 +32,24 @@ def describe(stage: Stage) -> dict[str, tuple[str, ...]]:
         f"{REGION} instances": tuple(sorted(instances)),
         f"{REGION} volumes": tuple(sorted(volumes)),
         f"{REGION} endpoints": tuple(sorted(endpoints)),
+        f"{REGION} security groups": tuple(sorted(_groups(backend).values())),
     }
+
+
+def _groups(backend: Any) -> dict[str, str]:
+    """The security groups by id, each by its name."""
+    return {group.id: group.name for groups in backend.groups.values() for group in groups.values()}
+
+
+def standing(backend: Any) -> dict[str, str]:
+    """Everything in a Region that a run could remove, by id, in words."""
+    there = {each.id: f"instance {each.id}" for each in _instances(backend) if each.state not in _GONE}
+    for kind, found in (("volume", backend.volumes), ("endpoint", backend.vpc_end_points)):
+        there.update({each: f"{kind} {each}" for each in found})
+    there.update({each: f"security group {name}" for each, name in _groups(backend).items()})
+    for kind, owned in (("snapshot", backend.snapshots), ("image", backend.amis)):
+        there.update({each.id: f"{kind} {each.id}" for each in owned.values()})
+    return there
 
 
 def made_twice(stage: Stage) -> Iterator[str]:

@@ -51,7 +51,7 @@ def count_once(documents: Iterable[str]) -> list[str]:
 
 _VARYING = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:.]+Z"  # a time
-    r"|(?:\b(?:i|vol|ami|vpce)-)[0-9a-f]{17}"
+    r"|(?:\b(?:i|vol|ami|vpce|sg)-)[0-9a-f]{17}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # of a command
     r"|\d+\.\d+\.\d+\.\d+"  # an address
 )

@@ -30,6 +30,7 @@ from moto.sqs.models import sqs_backends
 from hikae.domain.model import Region, SiteRole
 from hikae.runtime import entry, reporting, wiring
 from local.chaos.alarms import Datum, dimensions_of
+from local.chaos.machines import standing
 from local.chaos.network import DrillNetwork
 from local.chaos.runs import Runs
 from local.chaos.template import ROOT, Deployment, Function, read_deployment
@@ -312,7 +313,7 @@ class Stage:
         self.steps_begun[event.get("run", "")] += 1
         began_at, lines_before = self.now, len(self._lines)
         before = self._made() if name == "PruneRecoveryPoints" else {}
-        standing = self._standing() if name == "Recover" else {}
+        stood = self._standing() if name == "Recover" else {}
         answer, error = None, ""
         printed = io.StringIO()
         outer, self.current = self.current, (name, event, region)
@@ -341,7 +342,7 @@ class Stage:
         if name == "PruneRecoveryPoints":
             self._note_removals(before)
         if name == "Recover":
-            self._note_recovery(standing)
+            self._note_recovery(stood)
             self.runs.notice()
         invocation = Invocation(
             function=name,
@@ -511,18 +512,11 @@ class Stage:
 
     def _standing(self) -> dict[str, str]:
         """Everything of the account's that a run could remove, by id, in words."""
-        standing = {}
-        for region in (PRIMARY, RECOVERY):
-            backend = self.twin.backend(region)
-            for reservation in backend.reservations.values():
-                for instance in reservation.instances:
-                    if instance.state not in {"shutting-down", "terminated"}:
-                        standing[instance.id] = f"{region} instance {instance.id}"
-            for kind, found in (("volume", backend.volumes), ("endpoint", backend.vpc_end_points)):
-                standing.update({each: f"{region} {kind} {each}" for each in found})
-            for kind, owned in (("snapshot", backend.snapshots), ("image", backend.amis)):
-                standing.update({each.id: f"{region} {kind} {each.id}" for each in owned.values()})
-        return standing
+        return {
+            resource_id: f"{region} {what}"
+            for region in (PRIMARY, RECOVERY)
+            for resource_id, what in standing(self.twin.backend(region)).items()
+        }
 
     def _note_recovery(self, before: Mapping[str, str]) -> None:
         """What was made is a run's own, to be removed again; anything else is not."""
