@@ -72,15 +72,17 @@ def evidence_of(text: str) -> Mapping[str, Any]:
         "is signed": _is_signed(document),
         "members": [_member(member) for member in record["members"]],
         "remains": _kinds(record["remains"]),
-        "torn down": _kinds(record["torn_down"]),
+        # A volume goes with its instance, or by itself where EC2 shows it for longer.
+        "torn down": sorted(_kinds(record["torn_down"])),
     }
 
 
 def _member(member: Mapping[str, Any]) -> Mapping[str, Any]:
-    kept = ("resource", "point", "kind", "snapshots", "rpo_met", "refused_rungs", "notes")
+    kept = ("resource", "point", "kind", "rpo_met", "refused_rungs", "notes")
     rung = member["rung"]
     return {
         **{name: member[name] for name in kept},
+        "volumes": sorted(member["snapshots"]),
         "has instance": bool(member["instance"]),
         "has volume": bool(member["volume"]),
         "rung": rung and [rung["type"], rung["zone"]],

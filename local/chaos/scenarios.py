@@ -560,7 +560,7 @@ def _recoveries() -> Iterator[Scenario]:
                 name=f"new ids invisible and states old for {minutes} min while a drill runs",
                 kind="recovery",
                 world=each,
-                play=_lag(minutes),
+                play=_lag_while_drilling(minutes),
             )
     yield Scenario(
         name="a report never comes",
@@ -574,7 +574,18 @@ def _recoveries() -> Iterator[Scenario]:
 
 def _while_drilling(fault: Callable[[], Any]) -> Play:
     def play(stage: Stage) -> Iterable[str]:
-        stage.during(SLOT + 11 * MINUTE, END - MINUTE, fault)
+        stage.during(SLOT + 11 * MINUTE, SLOT + 25 * MINUTE, fault)
+        return ()
+
+    return play
+
+
+def _lag_while_drilling(minutes: float) -> Play:
+    def play(stage: Stage) -> Iterable[str]:
+        def lag() -> None:
+            stage.twin.world.lag = minutes * MINUTE
+
+        stage.at(SLOT + 11 * MINUTE, lag)
         return ()
 
     return play
