@@ -65,7 +65,7 @@ Marks = Mapping[datetime, str]
 
 @contextmanager
 def _killed_while_lagging(stage: Stage, number: int) -> Iterator[None]:
-    """Describes are four minutes behind; in a run only of what this invocation does, since its polls are many."""
+    """Describes are four minutes behind from here on; in a run, whose polls are many, of what this invocation does."""
     assert stage.current is not None
     is_in_run = "run" in stage.current[1]
     stage.twin.world.lag = timedelta(minutes=4)

@@ -1,13 +1,16 @@
 """The recover function, given its event files as Step Functions, a schedule and a rule would give them."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hikae.domain.model import SiteRole
+from hikae.domain.naming import format_time, parse_time
 from hikae.domain.runs import RunError
 from local.inprocess import SNAPSHOT_PLAN
+from local.twin import faults
 from tests.functional.handlers.conftest import Functions, load_event, load_handler
 
 DRILL = 'drill:\n  schedule: "0 4 * * 6"\n  group_by: tag:Service\n'
@@ -67,9 +70,25 @@ def test_a_run_whose_evidence_has_had_its_time_is_not_recorded_again(functions: 
     invoke(functions, load_event("recover/select"))
     invoke(functions, load_event("recover/sweep"))
     documents = functions.installation.recovery_site().documents
+    key = "recovery/drill-production-shop/run.json"
+    run = documents.read(key)
+    documents.write(key, {**run, "ended_at": format_time(parse_time(run["ended_at"]) - timedelta(days=1))})
     documents.delete("evidence/drill-production-shop.json")
     assert invoke(functions, load_event("recover/sweep")) == {"ended": {}, "failed": {}}
     assert list(documents.keys("evidence/")) == []
+
+
+def test_a_run_that_was_over_when_its_recording_died_is_recorded_by_the_next_sweep(functions: Functions) -> None:
+    protect(functions)
+    invoke(functions, load_event("recover/select"))
+    documents = functions.installation.recovery_site().documents
+
+    with faults.killed_before("Sign"), pytest.raises(faults.Killed):
+        invoke(functions, load_event("recover/sweep"))
+    assert documents.read("recovery/drill-production-shop/run.json")["ended_at"] is not None
+    assert list(documents.keys("evidence/")) == []
+    assert "drill-production-shop" in invoke(functions, load_event("recover/sweep"))["ended"]
+    assert list(documents.keys("evidence/")) == ["evidence/drill-production-shop.json"]
 
 
 def test_drills_that_are_due_are_started(functions: Functions) -> None:

@@ -15,6 +15,9 @@ from hikae.ports import NotFound
 def record(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     """Write the evidence once; evidence that is there stays as it was signed."""
     run = replace(run, ended_at=run.ended_at or now)
+    # Before its evidence: nobody looks after a run that has evidence, and one that was not over would be ended again
+    # when the evidence has had its time.
+    site.save(run)
     key = evidence_key(run.name)
     try:
         site.documents.read(key)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from hikae.domain.naming import EVIDENCE, RUNS, run_tag
 from hikae.domain.recovery import GOING, GONE
@@ -13,6 +14,9 @@ from hikae.ports import NotFound, Outcome, PortError, Status
 
 STOPPED = "its execution ended before it was recorded"
 """Where Step Functions does not know any more how."""
+
+
+_EVIDENCE_FOLLOWS: Final = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,7 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
     outcomes = []
     for name, mode in sorted(_unfinished(site).items()):
         try:
-            if mode is None and site.load(name).ended_at is not None:
+            if mode is None and _is_long_over(site.load(name), now):
                 continue  # it was recorded, and its evidence has had its time
             if site.executions.is_running(name):
                 continue
@@ -35,6 +39,11 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
         except (PortError, RunError) as error:
             outcomes.append(Outcome(resource=name, status=Status.FAILED, reason=f"not swept: {error}"))
     return Swept(outcomes=tuple(outcomes))
+
+
+def _is_long_over(run: Run, now: datetime) -> bool:
+    """Evidence follows at once where a run is over, or with the sweeps of the next minutes; it is kept for days."""
+    return run.ended_at is not None and now - run.ended_at >= _EVIDENCE_FOLLOWS
 
 
 def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
