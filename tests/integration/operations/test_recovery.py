@@ -208,6 +208,10 @@ def test_the_old_private_address_is_kept_where_the_subnet_has_it_free(group: Ins
     [second] = record_of(group, "restore-2")["members"]
     assert described(group, second["instance"])["PrivateIpAddress"] != address
     assert f"it has another private address: {address} is taken" in second["notes"]
+    dying = Dying(group, faults.Phase.AFTER)
+    assert group.recover("restore-3", call=dying).play({"request": request}) == "SUCCEEDED"
+    [third] = record_of(group, "restore-3")["members"]
+    assert third["notes"] == second["notes"]  # of an instance that was launched, and taken over by the next attempt
 
 
 def _protected(installation: Installation) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from hikae.domain.manifest import Manifest
-from hikae.domain.networks import place_interfaces
+from hikae.domain.networks import Placed, Subnet, place_interfaces
 from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.recovery import Made, Target, launch_request, losses_on, reject
 from hikae.domain.recovery_settings import RecoverySettings
@@ -70,7 +70,12 @@ def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
         (e for e in made.values() if e.resource == member.resource and e.image == image and e.state not in _ENDED), None
     )
     if there is not None:
-        return run.with_member(_launched(member, there.id, manifest, target, (), now)), None
+        # It was launched by a step that did not live to write down what there is to say about it.
+        _, placed, notes = _place(run, member, target, site)
+        main = target.interfaces[0].addresses[:1] if target.interfaces else ()
+        if main and main[0] in placed.asked and there.private_ip != main[0]:
+            notes = (*notes, _taken(placed.asked))
+        return run.with_member(_launched(member, there.id, manifest, target, notes, now)), None
     while member.rung < len(member.rungs):
         try:
             instance, notes = _launch(run, member, manifest, target, site)
@@ -101,10 +106,7 @@ def _launch(
 ) -> tuple[str, tuple[str, ...]]:
     """The instance, with its old private addresses where that is possible, and what there is to say about them."""
     rung = member.rungs[member.rung]
-    subnets = site.surroundings.subnets({rung.subnet, *target.all_subnets})
-    placed = place_interfaces(target.interfaces, subnets[rung.subnet], subnets, with_ip=True)
-    # That a drill's network has other addresses than the primary's is how it is, and no loss.
-    notes = placed.notes if run.request.mode is Mode.RESTORE else ()
+    subnets, placed, notes = _place(run, member, target, site)
     for with_ip in (True, False) if placed.asked else (False,):
         request = launch_request(
             member,
@@ -125,6 +127,17 @@ def _launch(
                 raise
             notes = (*notes, _taken(placed.asked))
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _place(
+    run: Run, member: Member, target: Target, site: RecoverySite
+) -> tuple[Mapping[str, Subnet], Placed, tuple[str, ...]]:
+    """The subnets that it goes into, its interfaces with their old addresses, and what of them cannot be as it was."""
+    rung = member.rungs[member.rung]
+    subnets = site.surroundings.subnets({rung.subnet, *target.all_subnets})
+    placed = place_interfaces(target.interfaces, subnets[rung.subnet], subnets, with_ip=True)
+    # That a drill's network has other addresses than the primary's is how it is, and no loss.
+    return subnets, placed, placed.notes if run.request.mode is Mode.RESTORE else ()
 
 
 def _taken(addresses: tuple[str, ...]) -> str:
