@@ -17,7 +17,7 @@ from local.chaos.delivery import Delivery
 from local.chaos.operations import END, OPERATIONS, SLOT, Operation, finish
 from local.chaos.stage import Stage
 from local.chaos.verdict import Ending, Faults, digest_before_step, digest_now, judge, judge_ended, look
-from local.inprocess import RECOVERY
+from local.inprocess import PRIMARY, RECOVERY
 from local.twin import faults
 from local.twin.faults import Asked, Phase
 
@@ -211,9 +211,13 @@ def _try_turn(
         for number, _, _, trouble in places
     )
     return [
-        (kind, name, number, judge_ended(ending, clean) if trouble is delivery.stopped else judge(ending, clean))
+        (kind, name, number, _judge_stopped(ending, clean) if trouble in OF_RUNS else judge(ending, clean))
         for (number, kind, name, trouble), ending in zip(places, endings, strict=True)
     ]
+
+
+def _judge_stopped(ending: Ending, clean: Ending) -> Faults:
+    return judge_ended(ending.without(*_COMES_LATER), clean.without(*_COMES_LATER))
 
 
 def _deliver(stage: Stage, operation: Operation, clean: Ending, name: str) -> Iterable[Trial]:
@@ -294,6 +298,8 @@ def _run(
     stage.plot(wanted, lambda: trouble(stage, number))
     if operation.run:
         stage.watch(operation.is_meant, partial(_arrive, stage, operation.run, turns))
+    if trouble in OF_RUNS:
+        return _end_stopped(stage, turn)
     try:
         for moment in sorted(marks):
             if moment <= stage.now:
@@ -304,6 +310,19 @@ def _run(
     except _Arrived:
         return replace(look(stage), state=clean.state)
     return finish(stage)
+
+
+_SWEPT_WITHIN = timedelta(minutes=16)
+_COMES_LATER = ("reports/", "a dated report", "key-pairs/")
+"""What the report and the look for readiness write, later in the hour than a stopped run is followed."""
+
+
+def _end_stopped(stage: Stage, turn: Turn) -> Ending:
+    """What is left is swept every five minutes, and then prune runs: what the rest of the hour brings is the same."""
+    stage.run_until(turn.at + _SWEPT_WITHIN)
+    for region in (PRIMARY, RECOVERY):
+        stage.prune(region)
+    return look(stage)
 
 
 class _Arrived(BaseException):
