@@ -13,7 +13,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HIKAE = Path("layers/core/hikae")
-_COPIED = ("bench", "cli", "events", "functions", "layers", "local", "tests", "pyproject.toml", "template.yaml")
+_COPIED = (
+    "bench",
+    "cli",
+    "events",
+    "functions",
+    "layers",
+    "local",
+    "statemachines",
+    "tests",
+    "pyproject.toml",
+    "template.yaml",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
