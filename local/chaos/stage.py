@@ -172,6 +172,7 @@ class Stage:
         self.runs = Runs(self)
         self.made_by_runs: set[str] = set()
         self.foreign_removals: list[str] = []
+        self._pruned: set[str] = set()
         self.steps_begun: Counter[str] = Counter()
         self._recovers = recovers
         self._seed = seed
@@ -522,13 +523,14 @@ class Stage:
         """What was made is a run's own, to be removed again; anything else is not."""
         after = self._standing()
         self.made_by_runs.update(after.keys() - before.keys())
-        for gone in before.keys() - after.keys() - self.made_by_runs:
+        for gone in before.keys() - after.keys() - self.made_by_runs - self._pruned:
             self.foreign_removals.append(before[gone])
 
     def _note_removals(self, before: Mapping[tuple[Region, str], tuple[str, str]]) -> None:
         after = self._made()
         for (region, resource_id), (identity, state) in before.items():
             if (region, resource_id) not in after:
+                self._pruned.add(resource_id)
                 left = sum(there == region and what == identity for (there, _), (what, _) in after.items())
                 is_complete = state in {"completed", "available"}
                 self.removals.append(Removal(region=region, identity=identity, is_complete=is_complete, left=left))
