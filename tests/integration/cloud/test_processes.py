@@ -65,7 +65,7 @@ def test_a_cloud_leaves_no_process_no_port_and_no_folder() -> None:
 def test_programs_that_ignore_sigterm_and_workers_in_sessions_of_their_own_are_ended_too() -> None:
     with make_cloud(ministack=("--stubborn",), twin=("--stubborn",)) as cloud:
         folder, ports = cloud.running.folder, ports_of(cloud)
-        assert processes.wait_until(lambda: len(processes.belonging_to(folder)) == 5, seconds=5)
+        assert processes.wait_until(lambda: len(processes.belonging_to(folder)) == 5, seconds=30)
     assert is_gone(folder, ports)
 
 
@@ -95,7 +95,7 @@ def test_a_program_that_dies_later_is_named_at_the_next_use() -> None:
     with make_cloud() as cloud:
         os.kill(cloud.running.pids["ministack"], signal.SIGKILL)
         folder = cloud.running.folder
-        assert processes.wait_until((folder / "died.txt").exists, seconds=5)
+        assert processes.wait_until((folder / "died.txt").exists, seconds=30)
         with pytest.raises(CloudError, match="ministack ended with status -9"):
             cloud.client("s3")
 
@@ -116,7 +116,7 @@ def test_a_cloud_does_not_outlive_the_program_that_holds_it(number: int) -> None
     assert processes.belonging_to(folder)
     holder.send_signal(number)
     holder.communicate(timeout=30)
-    assert processes.wait_until(lambda: is_gone(folder, ports), seconds=15)
+    assert processes.wait_until(lambda: is_gone(folder, ports), seconds=30)
 
 
 def test_a_cloud_whose_supervisor_was_killed_as_well_is_cleaned_up_by_the_next_one() -> None:
@@ -127,7 +127,7 @@ def test_a_cloud_whose_supervisor_was_killed_as_well_is_cleaned_up_by_the_next_o
     for pid in [holder.pid, *supervisors]:
         os.kill(pid, signal.SIGKILL)
     holder.communicate(timeout=30)
-    assert processes.wait_until(lambda: not is_held(folder), seconds=5)
+    assert processes.wait_until(lambda: not is_held(folder), seconds=30)
     assert folder.exists()
     with make_cloud() as cloud:
         assert is_gone(folder, ports)
@@ -164,7 +164,7 @@ def test_the_state_of_a_detached_cloud_that_was_killed_is_cleaned_up(tmp_path: P
     cloud.save(state)
     folder, ports = cloud.running.folder, ports_of(cloud)
     os.kill(cloud.running.supervisor, signal.SIGKILL)
-    assert processes.wait_until(lambda: not any(map(processes.is_listening, ports)), seconds=5)
+    assert processes.wait_until(lambda: not any(map(processes.is_listening, ports)), seconds=30)
     assert LocalCloud.attach(state) is None
     assert not state.exists()
     assert is_gone(folder, ports)
