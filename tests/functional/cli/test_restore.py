@@ -161,7 +161,7 @@ def test_interrupting_it_leaves_the_run_going_and_says_how_to_follow_it(restore,
 
     def interrupt(play):
         looks.append(play.name)
-        if len(looks) >= 3:  # as often as it takes: an interrupt can be lost in somebody's finalizer
+        if len(looks) == 3:
             _thread.interrupt_main()
 
     recovery_services.on_describe = interrupt
