@@ -325,6 +325,21 @@ def test_a_detached_volume_of_the_group_is_made_again() -> None:
         assert tags_of(made)["Service"] == "shop"
 
 
+def test_what_went_although_its_answer_was_lost_is_recorded_as_torn_down() -> None:
+    with Installation() as installation:
+        volume = installation.detached_volume(tags={"Backup": "production", "Service": "shop"})
+        installation.apply("production", SNAPSHOT_PLAN + DRILL)
+        installation.back_up()
+        installation.copy_all()
+        # It is sent again, and what is on its way out cannot be deleted.
+        with faults.answer_lost("DeleteVolume"):
+            assert installation.recover("drill-1").play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+        record = record_of(installation, "drill-1")
+        [member] = record["members"]
+        assert member["resource"] == volume
+        assert (record["torn_down"], record["left_behind"]) == ([member["volume"]], [])
+
+
 def test_a_restore_gets_the_address_and_the_target_group_that_stand_for_its_own(group: Installation) -> None:
     ec2, elb = group.twin.client("ec2", RECOVERY), group.twin.client("elbv2", RECOVERY)
     [first, second, _] = _protected(group)

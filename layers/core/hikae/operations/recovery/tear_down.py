@@ -19,21 +19,22 @@ def tear_down(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step
     decided = decide_teardown(site.made(run), mode=run.request.mode, run=run.name, installation=site.installation)
     refusals = dict.fromkeys(decided.kept)
     # Written down first: an image that is gone is not shown any more, and the record says what was torn down.
-    removed = dict.fromkeys([*run.torn_down, *(each.id for each in decided.remove)])
-    run = replace(run, torn_down=tuple(removed), left_behind=())
+    # One that is refused stays in it until it is known to be left: what is on its way out, after an answer that was
+    # lost, is refused, too.
+    asked = tuple(dict.fromkeys([*run.torn_down, *(each.id for each in decided.remove)]))
+    run = replace(run, torn_down=asked, left_behind=())
     site.save(run)
     for each in decided.remove:
         try:
             site.recoverer.remove(each)
         except Refused as error:
             refusals[f"{each.id}: {error}"] = None
-            removed.pop(each.id)
-    run = replace(run, torn_down=tuple(removed))
     waiting = [each.id for each in (*decided.remove, *decided.going)]
     stage = run.stages.get("tear-down")
     if waiting and (stage is None or now - stage.began_at < PATIENCE):
         return run, again(_POLL, f"{', '.join(waiting)} not gone yet")
     left = tuple(dict.fromkeys([*waiting, *refusals]))
     if left:
-        return replace(run, left_behind=left), failed(f"left behind: {'; '.join(left)}")
+        gone = tuple(each for each in run.torn_down if each not in waiting)
+        return replace(run, torn_down=gone, left_behind=left), failed(f"left behind: {'; '.join(left)}")
     return run, DONE
