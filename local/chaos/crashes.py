@@ -318,8 +318,13 @@ _COMES_LATER = ("reports/", "a dated report", "key-pairs/")
 
 
 def _end_stopped(stage: Stage, turn: Turn) -> Ending:
-    """What is left is swept every five minutes, and then prune runs: what the rest of the hour brings is the same."""
+    """What is left is swept every five minutes, and then prune runs: what the rest of the hour brings is the same.
+
+    A run that a schedule has begun meanwhile is let come to its end.
+    """
     stage.run_until(turn.at + _SWEPT_WITHIN)
+    while stage.runs.under_way and stage.now < END:
+        stage.run_until(stage.now + timedelta(minutes=1))
     for region in (PRIMARY, RECOVERY):
         stage.prune(region)
     return look(stage)

@@ -159,7 +159,7 @@ def test_a_restore_without_settings_names_what_it_lacks_before_anything_is_launc
     assert one.recover("restore-1").play({"request": RESTORE_REQUEST}) == "FAILED"
     failure = record_of(one, "restore-1")["failure"]
     assert "name it under subnets or default_subnets" in failure
-    assert "name one under default_security_groups" in failure
+    assert "name it under security_groups" in failure
     assert one.twin.count("RunInstances", region=RECOVERY) == 0
 
 
