@@ -67,13 +67,15 @@ def evidence_of(text: str) -> Mapping[str, Any]:
     document = json.loads(text)
     record = json.loads(document["record"])
     kept = ("run", "mode", "outcome", "failure", "missing", "left_out", "rejected_points", "left_behind")
+    own_volumes = {member["volume"] for member in record["members"]}
+    # A volume goes with its instance, or by itself where EC2 shows it for longer.
+    torn_down = [each for each in record["torn_down"] if not each.startswith("vol-") or each in own_volumes]
     return {
         **{name: record[name] for name in kept},
         "is signed": _is_signed(document),
         "members": [_member(member) for member in record["members"]],
         "remains": _kinds(record["remains"]),
-        # A volume goes with its instance, or by itself where EC2 shows it for longer.
-        "torn down": sorted(_kinds(record["torn_down"])),
+        "torn down": sorted(_kinds(torn_down)),
     }
 
 

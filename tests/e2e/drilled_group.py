@@ -243,3 +243,10 @@ def leftovers(cloud: LocalCloud) -> list[str]:
         if each["State"].lower() != "deleted"
     ]
     return [*alive, *volumes, *images, *endpoints]
+
+
+def groups_left(cloud: LocalCloud) -> list[str]:
+    """The security groups of drills that are there, which go when the last instance is gone."""
+    ec2 = cloud.client("ec2", cloud.recovery_region)
+    found = ec2.describe_security_groups(Filters=[{"Name": "tag:hikae:drill", "Values": ["*"]}])["SecurityGroups"]
+    return [each["GroupId"] for each in found]
