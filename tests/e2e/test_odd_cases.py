@@ -548,8 +548,8 @@ def test_what_cannot_be_protected_is_named_with_its_reason(scene: Scene) -> None
         ("governed", "is locked (governance until "),
         ("compliant", "is locked (compliance until "),
         ("archived", "is in the archive tier"),
-        ("drilled", "the running drill drill-7 recovers from it"),
-        ("drilled by a volume", "the running drill drill-7 recovers from it"),
+        ("drilled", "the run drill-7 recovers from it"),
+        ("drilled by a volume", "the run drill-7 recovers from it"),
     ],
 )
 def test_what_keeps_one_snapshot_keeps_its_whole_set(scene: Scene, name: str, why: str) -> None:

@@ -136,7 +136,7 @@ def test_what_the_guide_calls_the_reasons_for_keeping_is_what_the_code_says() ->
         "is protected from deregistration (",
         "no Recycle Bin rule covers",
         "the clock says",
-        "the running drill",
+        "the run ",
         "is gone; its newest point, of volumes of",
         "would go at once",
         "the cap of a run is",

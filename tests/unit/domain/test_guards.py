@@ -13,7 +13,7 @@ from hikae.domain.guards import (
     keep_the_newest,
     keep_until_copied,
     keep_what_is_unclear,
-    keep_while_drilled,
+    keep_while_recovered,
     keep_while_something_is_unknown,
     keep_while_the_clock_is_wrong,
     newest_of_lineages,
@@ -64,7 +64,7 @@ def test_all_guards_are_asked():
         keep_while_something_is_unknown,
         keep_the_newest,
         keep_until_copied,
-        keep_while_drilled,
+        keep_while_recovered,
         keep_what_is_unclear,
         keep_for_its_resources,
     }
@@ -128,8 +128,8 @@ def test_a_source_is_kept_for_every_copy_that_is_wanted():
 
 def test_what_a_running_drill_recovers_from_is_kept():
     kept = point(NOW)
-    drilled = circumstances(drills={kept.tags.point: "drill-7"})
-    assert object_to_deleting(kept, drilled) == ("the running drill drill-7 recovers from it",)
+    drilled = circumstances(runs={kept.tags.point: "drill-7"})
+    assert object_to_deleting(kept, drilled) == ("the run drill-7 recovers from it",)
     assert object_to_deleting(point(hours_ago(1)), drilled) == ()
 
 

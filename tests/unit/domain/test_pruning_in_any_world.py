@@ -177,7 +177,7 @@ class World:
             },
             copies_at=copies_at,
             locks=dict.fromkeys(some("lock", resources, 8), "governance until …"),
-            drills=dict.fromkeys(some("drill", ids, 4), "drill-7"),
+            runs=dict.fromkeys(some("drill", ids, 4), "drill-7"),
             present={} if "nobody asked" in self.odd else {PRIMARY: known},
             inventoried_at={} if "no inventory" in self.odd else {PRIMARY: inventoried_at},
             bin_rules=self._bin_rules() if "bin" in self.odd else None,
@@ -281,7 +281,7 @@ def assert_is_safe(pruning, world):
             continue
         assert policy is not None
         assert point.state is not PointState.PENDING
-        assert point.tags.point not in surroundings.drills
+        assert point.tags.point not in surroundings.runs
         # Whole, and everything of it was looked at, even the snapshots that go with their image.
         gone = {each.id for each in deletion.resources}
         assert gone >= {each.id for each in ([point.image] if point.image else point.snapshots)}
@@ -352,7 +352,7 @@ def test_the_worlds_are_such_that_much_goes_and_much_is_kept_by_every_guard():
         "was disabled by somebody",
         "is protected from deregistration",
         "is referenced by",
-        "the running drill",
+        "the run drill-7",
         "no Recycle Bin rule covers",
         "no readable plan",
         "past retire_after",

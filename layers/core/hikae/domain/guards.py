@@ -33,7 +33,7 @@ class Surroundings:
         references: by the id of a snapshot or image, who names it: images, instances, launch templates, …
         copies_at: the copies that each destination Region shows, None for one that could not be asked.
         locks: by the id of a snapshot, its lock in words.
-        drills: by the id of a point, the running drill that recovered something from it.
+        runs: by the id of a point, the restore or drill under way that recovers something from it.
         unclear: by the id of a point, what says that it belongs to it and cannot be accounted for.
         present: by place, all resources that are there; a place that is missing could not be asked.
         inventoried_at: by place, when its inventory was published, which is what another clock says.
@@ -44,7 +44,7 @@ class Surroundings:
     references: Mapping[str, frozenset[str]] = field(default_factory=dict)
     copies_at: Mapping[str, Sequence[RecoveryPoint] | None] = field(default_factory=dict)
     locks: Mapping[str, str] = field(default_factory=dict)
-    drills: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = field(default_factory=dict)
     unclear: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[Place, frozenset[str]] = field(default_factory=dict)
     inventoried_at: Mapping[Place, datetime] = field(default_factory=dict)
@@ -136,11 +136,11 @@ def keep_until_copied(point: RecoveryPoint, circumstances: Circumstances) -> Ite
     yield from circumstances.wanted.get(point.id, ())
 
 
-def keep_while_drilled(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
-    """A running drill needs what it recovers from."""
-    drill = circumstances.surroundings.drills.get(point.tags.point)
-    if drill is not None:
-        yield f"the running drill {drill} recovers from it"
+def keep_while_recovered(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
+    """A restore or drill needs what it recovers from, from the moment at which it has chosen it."""
+    run = circumstances.surroundings.runs.get(point.tags.point)
+    if run is not None:
+        yield f"the run {run} recovers from it"
 
 
 def keep_what_is_unclear(point: RecoveryPoint, circumstances: Circumstances) -> Iterable[str]:
@@ -163,7 +163,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     keep_while_something_is_unknown,
     keep_the_newest,
     keep_until_copied,
-    keep_while_drilled,
+    keep_while_recovered,
     keep_what_is_unclear,
     keep_for_its_resources,
 )

@@ -30,6 +30,7 @@ from hikae.domain.points import ORPHANED, assemble
 from hikae.domain.pruning import Deletion, DeletionLimits, KeepPolicy, Limit, PolicyOf, keep_policy_of, plan_pruning
 from hikae.domain.strays import stray_manifests
 from hikae.operations.protect import Anything
+from hikae.operations.recovery.under_way import PointsInUse, find_points_in_use
 from hikae.ports import (
     BrokenPlan,
     Documents,
@@ -195,6 +196,8 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
     instances = tuple(fleet.instances())
     volumes = tuple(fleet.volumes())
     uses = _ask_for_uses(usage, require_recycle_bin=require_recycle_bin)
+    in_use, unread = _in_use(site, documents)
+    failures = (*uses.failures, *unread)
     inventories = _inventories(points, documents)
     return Survey(
         points=points,
@@ -203,16 +206,16 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
             references=_references(all_images, instances, uses.references),
             copies_at=copies_at,
             locks=uses.locks,
-            drills=_drills(all_images, instances, volumes),
+            runs={**_drills(all_images, instances, volumes), **in_use.points},
             unclear={each.point: each.id for each in catalogue.unclear if each.point is not None},
             present=_present(site, {fleet.place: frozenset(list_present(instances, volumes))}, inventories, now),
             inventoried_at=_inventoried_at(inventories),
             bin_rules=uses.bin_rules,
-            unknown=tuple(outcome.reason for outcome in uses.failures),
+            unknown=tuple(outcome.reason for outcome in failures),
         ),
         instances=instances,
         volumes=volumes,
-        failures=uses.failures,
+        failures=failures,
         unclear=catalogue.unclear,
         broken_plans=loaded.broken,
         unreachable=tuple(unreachable),
@@ -336,8 +339,19 @@ def _references(
     return {resource: frozenset(referrers) for resource, referrers in references.items()}
 
 
+def _in_use(site: SiteRole, documents: Documents) -> tuple[PointsInUse, tuple[Outcome, ...]]:
+    """What restores and drills under way have chosen; only recovery sites have any. One that is unread needs any."""
+    if site is SiteRole.PRIMARY:
+        return PointsInUse(points={}, unread={}), ()
+    in_use = find_points_in_use(documents)
+    return in_use, tuple(
+        Outcome(resource=name, status=Status.FAILED, reason=f"nobody knows what run {name} recovers from: {reason}")
+        for name, reason in sorted(in_use.unread.items())
+    )
+
+
 def _drills(images: Iterable[Image], instances: Iterable[Instance], volumes: Iterable[Volume]) -> dict[str, str]:
-    """The running drill by each point that it recovers from, as the tags of what it made say."""
+    """The drill by each point of which something is still there, as its tags say: a document may be lost."""
     made = [image.tags for image in images]
     made.extend(instance.tags for instance in instances if instance.state not in _GONE)
     made.extend(volume.tags for volume in volumes)

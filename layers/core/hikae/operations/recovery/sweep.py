@@ -1,15 +1,15 @@
 """Sweep: tear down and record what runs have left that nobody looks after any more."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from hikae.domain.naming import EVIDENCE, RUNS, run_tag
+from hikae.domain.naming import run_tag
 from hikae.domain.recovery import GOING, GONE
 from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
 from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.take_step import take_step
+from hikae.operations.recovery.under_way import list_unrecorded
 from hikae.ports import NotFound, Outcome, PortError, Status
 
 STOPPED = "its execution ended before it was recorded"
@@ -57,18 +57,9 @@ def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
             # EC2 shows for a while what is gone, endpoints as well as instances: that is nothing to be swept.
             if is_leftover and each.state not in GONE | GOING and RUN_NAME.fullmatch(name):
                 found[name] = mode
-    recorded = {key.removeprefix(EVIDENCE).removesuffix(".json") for key in site.documents.keys(EVIDENCE)}
-    for name in _names(site.documents.keys(RUNS)):
-        if name not in recorded:
-            found.setdefault(name, None)
+    for name in list_unrecorded(site.documents):
+        found.setdefault(name, None)
     return found
-
-
-def _names(keys: Iterable[str]) -> Iterable[str]:
-    for key in keys:
-        name, _, rest = key.removeprefix(RUNS).partition("/")
-        if rest == "run.json":
-            yield name
 
 
 def _end(name: str, mode: Mode | None, site: RecoverySite, now: datetime) -> Outcome:
