@@ -1,4 +1,4 @@
-"""Inside the drills' network: asks an address whether it answers. Makes no AWS call, and could reach none."""
+"""Inside the drills' network: asks addresses whether they answer. Makes no AWS call, and could reach none."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from hikae.runtime import connecting
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer `{"address", "kind", "value"}` with `{"ok", "detail"}`."""
-    return connecting.connect(event)
+    """Answer `{"questions": [{"address", "kind", "value"}]}` with `{"answers": [{"ok", "detail"}]}`."""
+    return connecting.connect_all(event)

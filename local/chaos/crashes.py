@@ -251,7 +251,8 @@ def _run_clean(stage: Stage, operation: Operation) -> tuple[tuple[Turn, ...], En
         connected = len(stage.network.connections)
         with faults.recorded() as asked:
             yield
-        for _, port in stage.network.connections[connected:] if operation.is_networked else ():
+        opened = sorted(port for _, port in stage.network.connections[connected:]) if operation.is_networked else ()
+        for port in opened:
             asked.append(Asked(service="network", region=RECOVERY, action="connect", about=str(port)))
         turns.append(Turn(number=number, at=at, step=step, calls=tuple(asked), before=before))
 

@@ -210,13 +210,16 @@ def stopped(stage: Stage, number: int) -> Iterator[None]:
 
 
 def hindered(hindrance: Hindrance) -> Callable[[Stage, int], AbstractContextManager[None]]:
-    """The connection that the probing function opens meets this."""
+    """The connection of this number that the probing function opens meets this, in the order of their ports."""
 
     @contextmanager
     def hinder(stage: Stage, number: int) -> Iterator[None]:
-        assert number == 1, "one probe is one connection"
-        stage.network.hindrance = hindrance
+        assert stage.current is not None
+        _, event, _ = stage.current
+        ports = sorted(int(each["value"].partition("/")[0]) for each in event["questions"])
+        stage.network.hindrances = {ports[number - 1]: hindrance}
         yield
+        stage.network.hindrances = {}
 
     return hinder
 

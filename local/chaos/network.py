@@ -6,6 +6,7 @@ The probing function is the deployed one; only the library call beneath it that 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,20 +48,27 @@ class DrillNetwork:
     now: Callable[[], datetime]
     wait: Callable[[timedelta], None]
     connections: list[tuple[str, int]] = field(default_factory=list)
-    hindrance: Hindrance | None = None
+    hindrances: dict[int, Hindrance] = field(default_factory=dict)
+    _began_at: datetime | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """What opens a connection in here is in the drills' network."""
+        """What opens a connection in here is in the drills' network, and does so as soon as it may."""
+        self._began_at = self.now()
         with patch("socket.create_connection", self._connect):
             yield
 
     def _connect(self, address: tuple[str, int], timeout: float | None = None, *_: Any) -> socket.socket:
-        self.connections.append(address)
+        with self._turn:  # the probing function asks many at once, and the stage knows one thread
+            self.connections.append(address)
+            return self._connect_alone(address, timeout)
 
+    def _connect_alone(self, address: tuple[str, int], timeout: float | None) -> socket.socket:
         def connect() -> socket.socket:
             if not self._is_listening(address[0]):
-                self.wait(timedelta(seconds=timeout or 0))
+                assert self._began_at is not None
+                self.wait(max(self._began_at + timedelta(seconds=timeout or 0) - self.now(), timedelta()))
                 raise TimeoutError("timed out")
             own, its = socket.socketpair()
             mine = _Connection(fileno=own.detach())
@@ -70,10 +78,8 @@ class DrillNetwork:
             its.detach()  # it stays open until this process ends: whoever reads is not cut off
             return mine
 
-        if self.hindrance is None:
-            return connect()
-        hindrance, self.hindrance = self.hindrance, None
-        return hindrance(connect)
+        hindrance = self.hindrances.pop(address[1], None)
+        return hindrance(connect) if hindrance else connect()
 
     def _is_listening(self, address: str) -> bool:
         backend = self.backend(self.region)

@@ -198,8 +198,8 @@ class Operation:
 
     `deliveries` are the ways in which what starts it may arrive. One that `is_single` never runs twice at a time: its
     queue has one message group, and a message stays invisible for longer than the function may run. A `run` is one of
-    recovery, by its name: all of its invocations are the operation, step by step. One that `is_networked` opens a
-    connection and calls no service. `expects` are the alarms that go off without any fault.
+    recovery, by its name: all of its invocations are the operation, step by step. One that `is_networked` opens
+    connections and calls no service. `expects` are the alarms that go off without any fault.
     """
 
     name: str
@@ -270,10 +270,6 @@ def _is_scheduled(step: str) -> Wanted:
     return lambda name, _region, event: name == "Recover" and event.get("step") == step
 
 
-def _probes(kind: str) -> Wanted:
-    return lambda name, _region, event: name == "ProbeNetwork" and event.get("kind") == kind
-
-
 def _leave_a_stopped_drill(stage: Stage) -> None:
     """A drill was stopped while its instance ran, and the event of that was lost: the sweep is what is left."""
     _before_runs(stage)
@@ -317,16 +313,13 @@ _RECOVERY = (
             ("restore", "restore-1", _start_restore, {}),
         )
     ),
-    *(
-        Operation(
-            name=f"probe_network, {kind}",
-            world=RECOVERY_FROM_SETS,
-            is_meant=_probes(kind),
-            prepare=_before_runs,
-            deliveries={},
-            is_networked=True,
-        )
-        for kind in ("tcp", "http")
+    Operation(
+        name="probe_network",
+        world=RECOVERY_FROM_SETS,
+        is_meant=_function("ProbeNetwork"),
+        prepare=_before_runs,
+        deliveries={},
+        is_networked=True,
     ),
     *(
         Operation(

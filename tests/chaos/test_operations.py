@@ -13,7 +13,7 @@ from local.chaos.operations import OPERATIONS, RECOVERY_FROM_IMAGES, RECOVERY_FR
 from local.chaos.report import explain
 
 BACKUP = [operation for operation in OPERATIONS if not operation.world.recovers]
-QUICK = ("drill, from snapshots", "recover, start-drills", "report_objectives, from snapshots", "probe_network, tcp")
+QUICK = ("drill, from snapshots", "recover, start-drills", "report_objectives, from snapshots", "probe_network")
 RECOVERY = [operation for operation in OPERATIONS if operation.name in QUICK]
 KILLED = {"crash": {"killed after": AFTER["killed after"]}}
 MAKING = {"CreateSnapshots", "CreateSnapshot", "CreateImage", "CopySnapshot", "CopyImage", "SendMessageBatch"}
@@ -67,4 +67,4 @@ def test_what_is_left_to_the_whole_suite_is_an_operation_too():
         source = world.name.removeprefix("recovery ")
         assert {f"drill, {source}", f"restore, {source}", f"report_objectives, {source}"} <= names
     assert {"recover, a sweep that records", "recover, a sweep that tears down"} <= names
-    assert {"recover, check-readiness", "probe_network, http"} <= names
+    assert {"recover, check-readiness", "probe_network"} <= names

@@ -461,10 +461,10 @@ class Prober(Protocol):
     def command_result(self, instance: str, reference: str) -> tuple[str, str]:
         """A command's status in SSM's words (`InProgress`, `Success`, `Failed`, …) and its output."""
 
-    def connect(self, address: str, probe: ProbeResult) -> tuple[bool, str]:
-        """Whether something answers as it should from inside the run's network, and what it said.
+    def connect(self, questions: Sequence[tuple[str, ProbeResult]]) -> list[tuple[bool, str]]:
+        """Whether something answers as it should at each address inside the run's network, and what it said.
 
-        The probe is `tcp`, `http` or `https`.
+        The probes are `tcp`, `http` or `https`. All are asked at once, and answered in their order.
         """
 
 

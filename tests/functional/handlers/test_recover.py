@@ -162,5 +162,6 @@ def test_what_nobody_can_carry_out_has_failed_at_once(functions: Functions, even
 
 
 def test_the_probing_function_answers_without_any_setting() -> None:
-    event = load_event("probe_network/tcp") | {"value": "1"}
-    assert load_handler("probe_network")(event, None)["ok"] is False
+    [question] = load_event("probe_network/tcp")["questions"]
+    event = {"questions": [question | {"value": "1"}, question | {"value": "2"}]}
+    assert [each["ok"] for each in load_handler("probe_network")(event, None)["answers"]] == [False, False]

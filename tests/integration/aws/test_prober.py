@@ -8,7 +8,7 @@ import pytest
 
 from hikae.aws.recovery import AwsProber
 from hikae.domain.runs import ProbeResult
-from hikae.runtime.connecting import connect
+from hikae.runtime.connecting import connect_all
 
 
 class Functions:
@@ -24,7 +24,7 @@ class Functions:
         self.asked.append(event)
         if self._fails:
             return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": "x"}')}
-        return {"Payload": io.BytesIO(json.dumps(connect(event)).encode())}
+        return {"Payload": io.BytesIO(json.dumps(connect_all(event)).encode())}
 
 
 def prober(functions: Functions) -> AwsProber:
@@ -38,14 +38,22 @@ def test_a_probe_is_asked_as_the_plan_has_it_and_a_refused_connection_is_no_pass
     functions = Functions()
     value = "1" if kind == "tcp" else "1/health"
     probe = ProbeResult(kind=kind, value=value, status="204", expected="ok")
-    has_passed, detail = prober(functions).connect("127.0.0.1", probe)
+    [(has_passed, detail)] = prober(functions).connect([("127.0.0.1", probe)])
     assert not has_passed
     assert detail.startswith("ConnectionRefusedError")
-    assert functions.asked == [
-        {"address": "127.0.0.1", "kind": kind, "value": value, "status": "204", "expected": "ok"}
-    ]
+    question = {"address": "127.0.0.1", "kind": kind, "value": value, "status": "204", "expected": "ok"}
+    assert functions.asked == [{"questions": [question]}]
 
 
 def test_a_function_that_fails_is_no_pass_either() -> None:
-    answer = prober(Functions(fails=True)).connect("10.255.0.9", ProbeResult(kind="tcp", value="443"))
-    assert answer == (False, "the probe function failed: Unhandled")
+    probe = ProbeResult(kind="tcp", value="443")
+    answers = prober(Functions(fails=True)).connect([("10.255.0.9", probe), ("10.255.0.10", probe)])
+    assert answers == [(False, "the probe function failed: Unhandled")] * 2
+
+
+def test_a_large_group_is_asked_in_parts_and_answered_in_its_order() -> None:
+    functions = Functions()
+    questions = [("127.0.0.1", ProbeResult(kind="tcp", value=str(port))) for port in range(1, 71)]
+    answers = prober(functions).connect(questions)
+    assert [len(event["questions"]) for event in functions.asked] == [64, 6]
+    assert [answer for answer, _ in answers] == [False] * 70

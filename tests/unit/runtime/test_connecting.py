@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hikae.runtime.connecting import connect
+from hikae.runtime.connecting import connect, connect_all
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
@@ -77,3 +77,61 @@ def test_what_speaks_no_tls_is_no_https():
         ok, detail = ask("https", f"{port}/health")
     assert not ok
     assert detail.split(":")[0] in {"SSLError", "ConnectionResetError"}
+
+
+def test_all_are_asked_at_once_and_answered_in_their_order():
+    gate = threading.Barrier(8, timeout=20)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(8)]
+
+    def answer(listener: socket.socket, number: int) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1024)
+            gate.wait()  # nobody is answered before everybody has asked
+            connection.sendall(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % (200 + number))
+
+    threads = [threading.Thread(target=answer, args=each) for each in zip(listeners, range(8), strict=True)]
+    for thread in threads:
+        thread.start()
+    questions = [
+        {"address": "127.0.0.1", "kind": "http", "value": f"{listener.getsockname()[1]}/"} for listener in listeners
+    ]
+    answers = connect_all({"questions": questions})["answers"]
+    for thread, listener in zip(threads, listeners, strict=True):
+        thread.join()
+        listener.close()
+    assert answers == [{"ok": True, "detail": f"status {200 + number}"} for number in range(8)]
+
+
+def test_nobody_asks_nothing():
+    assert connect_all({"questions": []}) == {"answers": []}
+
+
+def test_one_that_dribbles_keeps_no_other_from_being_heard():
+    released = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, serving() as port:
+
+        def dribble() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1024)
+                while not released.wait(0.1):
+                    connection.sendall(b"H")
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        questions = [
+            {"address": "127.0.0.1", "kind": "http", "value": f"{each}/health"}
+            for each in (listener.getsockname()[1], port)
+        ]
+        answers = connect_all({"questions": questions}, seconds=1)["answers"]
+        released.set()
+        thread.join()
+    assert answers == [{"ok": False, "detail": "not answered within 1 s"}, {"ok": True, "detail": "status 200"}]
+
+
+def test_what_cannot_even_be_asked_is_no_answer():
+    question = {"address": "127.0.0.1", "kind": "http", "value": "80/\N{SNOWMAN}"}
+    [answer] = connect_all({"questions": [question]})["answers"]
+    assert not answer["ok"]
+    assert answer["detail"].startswith("UnicodeEncodeError: ")

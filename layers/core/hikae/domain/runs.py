@@ -106,6 +106,9 @@ class Rung:
     without: tuple[str, ...] = ()
 
 
+_FROM_INSIDE: Final = frozenset({"tcp", "http", "https"})
+
+
 class ProbeState(StrEnum):
     """How far a probe is."""
 
@@ -126,6 +129,11 @@ class ProbeResult:
     detail: str = ""
     at: datetime | None = None
     reference: str = ""
+
+    @property
+    def is_from_inside(self) -> bool:
+        """Whether it goes over the run's own network, where only a function in there can ask."""
+        return self.kind in _FROM_INSIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,6 @@ from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import NotFound, Refused, Unreachable
 
 _STATUS_CHECKS = ProbeResult(kind="status-checks")
-_FROM_INSIDE = frozenset({"tcp", "http", "https"})
 
 
 def choose(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
@@ -157,5 +156,5 @@ def _probes(plan: Plan | None, run: Run) -> tuple[ProbeResult, ...]:
         for each in (plan.drill.probes if plan and plan.drill else ())
     ]
     if run.request.mode is Mode.RESTORE:
-        asked = [each for each in asked if each.kind not in _FROM_INSIDE]
+        asked = [each for each in asked if not each.is_from_inside]
     return tuple(asked) or (_STATUS_CHECKS,)

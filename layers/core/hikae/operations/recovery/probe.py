@@ -1,7 +1,6 @@
 """Probe what was recovered, until every probe has an answer or the time for it is over."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,10 +23,14 @@ def probe(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     is_over = now - _began_at(run, now) >= timeout
     for member in run.members:
         asked = tuple(_ask(each, number, member, run, site, now) for number, each in enumerate(member.probes))
-        if is_over:
-            asked = tuple(_give_up(each, timeout, now) for each in asked)
         run = run.with_member(replace(member, probes=asked))
-        site.save(run)  # a command that was sent is not sent again
+        if any(new.reference != old.reference for new, old in zip(asked, member.probes, strict=True)):
+            site.save(run)  # a command that was sent is not sent again
+    run = _connect(run, site, now)
+    if is_over:
+        for member in run.members:
+            given_up = tuple(_give_up(each, timeout, now) for each in member.probes)
+            run = run.with_member(replace(member, probes=given_up))
     pending = [f"{m.resource} {p.kind}" for m in run.members for p in m.probes if p.state is ProbeState.PENDING]
     return (run, again(_POLL, f"{', '.join(pending)} unanswered")) if pending else (run, DONE)
 
@@ -73,13 +76,35 @@ def _ask(  # noqa: PLR0913, PLR0917 - whom, what, and where to write it
         return result
     if result.kind == "ssm":
         return _command(result, number, member, run, site, now)
-    asks: dict[str, Callable[[], tuple[bool, str]]] = {
-        "status-checks": lambda: _status(member, site),
-        "console": lambda: _console(result.value, member, site),
-    }
-    ask = asks.get(result.kind, lambda: site.prober.connect(member.private_ip, result))
-    has_passed, detail = ask()
+    if result.kind == "status-checks":
+        return _answered(result, _status(member, site), now)
+    if result.kind == "console":
+        return _answered(result, _console(result.value, member, site), now)
+    return result  # it goes over the network, with those of all members
+
+
+def _answered(result: ProbeResult, answer: tuple[bool, str], now: datetime) -> ProbeResult:
+    has_passed, detail = answer
     return replace(result, state=ProbeState.PASSED if has_passed else ProbeState.PENDING, detail=detail, at=now)
+
+
+def _connect(run: Run, site: RecoverySite, now: datetime) -> Run:
+    """Ask all that goes over the network at once: each that stays silent takes seconds, and a group may be large."""
+    asked = [
+        (member.resource, number)
+        for member in run.members
+        for number, each in enumerate(member.probes)
+        if each.is_from_inside and each.state is ProbeState.PENDING
+    ]
+    if not asked:
+        return run
+    members = {member.resource: member for member in run.members}
+    questions = [(members[resource].private_ip, members[resource].probes[number]) for resource, number in asked]
+    for (resource, number), answer in zip(asked, site.prober.connect(questions), strict=True):
+        member = run.member(resource)
+        probes = [_answered(each, answer, now) if index == number else each for index, each in enumerate(member.probes)]
+        run = run.with_member(replace(member, probes=tuple(probes)))
+    return run
 
 
 def _status(member: Member, site: RecoverySite) -> tuple[bool, str]:
