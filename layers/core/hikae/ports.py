@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from hikae.domain.ladder import InstanceType
 from hikae.domain.model import (
     Image,
     ImageId,
@@ -21,9 +22,9 @@ from hikae.domain.model import (
 )
 from hikae.domain.networks import Subnet
 from hikae.domain.plan import Plan, Problem
-from hikae.domain.recovery import InstanceType, Made
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import ProbeResult
+from hikae.domain.teardown import Made
 
 
 class PortError(Exception):
@@ -331,7 +332,7 @@ class Recoverer(Protocol):
     """Makes at a recovery site what a run needs, and removes it again.
 
     Every method that makes something raises NoCapacity, Throttled, LimitReached, Refused or Ambiguous. Requests are in
-    EC2's words, as `domain.recovery` builds them.
+    EC2's words, as `domain.launches` builds them.
     """
 
     def made(self, *, tag: str, value: str) -> list[Made]:

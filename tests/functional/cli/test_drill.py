@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from hikae.domain.recovery import GONE
+from hikae.domain.teardown import GONE
 from local.inprocess import PRIMARY, RECOVERY, Installation
 from local.twin.faults import recorded, unreachable
 from tests.functional.cli.json_services import JsonServices

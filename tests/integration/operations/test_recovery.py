@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hikae.domain.model import SiteRole
-from hikae.domain.recovery import GONE
+from hikae.domain.teardown import GONE
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 from local.state_machine import Stopped
 from local.twin import faults

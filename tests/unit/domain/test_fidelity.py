@@ -8,12 +8,13 @@ from botocore.validate import ParamValidator
 
 from hikae.aws import ec2 as described_by
 from hikae.domain.fidelity import FATES, Fate, Loss, find_differences, find_losses
+from hikae.domain.launches import launch_request
 from hikae.domain.manifest import Manifest, read_manifest
 from hikae.domain.model import Kind
 from hikae.domain.networks import Subnet
-from hikae.domain.recovery import launch_request, restore_target
 from hikae.domain.recovery_settings import InstanceSettings, RecoverySettings
 from hikae.domain.runs import Member, Mode, Request, Run, Rung
+from hikae.domain.targets import restore_target
 from tests.unit.domain.builders import NOW
 from tests.unit.domain.test_manifest import written
 

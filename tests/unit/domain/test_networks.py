@@ -10,6 +10,7 @@ from hikae.domain.networks import (
     Subnet,
     addresses_of,
     are_plain,
+    can_have_ip,
     count_addresses,
     list_interfaces,
     place_interfaces,
@@ -143,3 +144,19 @@ def test_all_addresses_are_counted_in_the_subnet_that_they_take_them_from():
     assert count_addresses(interfaces, "subnet-a") == 3
     assert count_addresses(interfaces, "subnet-o") == 5
     assert count_addresses([], "subnet-a") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "is_free"),
+    [
+        ("10.0.0.4", True),
+        ("10.0.0.3", False),
+        ("10.0.0.0", False),
+        ("10.0.0.254", True),
+        ("10.0.0.255", False),
+        ("10.0.1.9", False),
+        ("", False),
+    ],
+)
+def test_aws_keeps_five_addresses_of_a_subnet(address: str, is_free: bool):  # noqa: FBT001 - a table's column
+    assert can_have_ip(address, FIRST) is is_free

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from hikae.domain.ladder import InstanceType, vcpu_quota_of
 from hikae.domain.manifest import Manifest, read_manifest
 from hikae.domain.networks import Interface, Subnet
 from hikae.domain.readiness import SETTINGS, Need, Seen, Severity, find_gaps
-from hikae.domain.recovery import InstanceType, Target, restore_target, vcpu_quota_of
 from hikae.domain.recovery_settings import RecoverySettings
+from hikae.domain.targets import Target, restore_target
 from tests.unit.domain.test_manifest import written
 
 

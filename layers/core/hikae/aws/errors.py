@@ -17,7 +17,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from hikae.domain.recovery import CAPACITY_CODES
+from hikae.domain.ladder import CAPACITY_CODES
 from hikae.ports import Ambiguous, InUse, LimitReached, NoCapacity, NotFound, PortError, Refused, Throttled, Unreachable
 
 _T = TypeVar("_T")

@@ -12,11 +12,12 @@ from hikae.aws.documents import read_text
 from hikae.aws.errors import reading, send, translate
 from hikae.aws.quotas import ServiceQuotas
 from hikae.domain.document import PlanError
+from hikae.domain.ladder import InstanceType, read_instance_type
 from hikae.domain.naming import RECOVERY_SETTINGS_KEY
 from hikae.domain.networks import Subnet
-from hikae.domain.recovery import InstanceType, Made, read_instance_type
 from hikae.domain.recovery_settings import RecoverySettings, read_settings
 from hikae.domain.runs import ProbeResult
+from hikae.domain.teardown import Made
 from hikae.ports import NotFound, Refused
 
 if TYPE_CHECKING:

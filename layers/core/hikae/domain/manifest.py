@@ -90,6 +90,42 @@ class ManifestInstance:
         """The ids of its primary network interface's security groups."""
         return tuple(str(group["GroupId"]) for group in self.described.get("SecurityGroups", ()))
 
+    @property
+    def virtualization(self) -> str:
+        """`hvm` or `paravirtual`."""
+        return str(self.described.get("VirtualizationType") or self.image.get("VirtualizationType") or "hvm")
+
+    @property
+    def boot_mode(self) -> str:
+        """What its image asks for, empty where that leaves it to the type."""
+        return str(self.image.get("BootMode") or self.described.get("BootMode") or "")
+
+    @property
+    def tpm_support(self) -> str:
+        """The version of NitroTPM that its image asks for, empty for none."""
+        return str(self.image.get("TpmSupport") or self.described.get("TpmSupport") or "")
+
+    @property
+    def has_ena(self) -> bool:
+        """Whether it has drivers of enhanced networking with ENA."""
+        return self.described.get("EnaSupport") is True or self.image.get("EnaSupport") is True
+
+    @property
+    def has_enclaves(self) -> bool:
+        """Whether it may run Nitro Enclaves."""
+        return self.described.get("EnclaveOptions", {}).get("Enabled") is True
+
+    @property
+    def can_hibernate(self) -> bool:
+        """Whether it was launched so that it can hibernate."""
+        return self.described.get("HibernationOptions", {}).get("Configured") is True
+
+    @property
+    def bandwidth_weighting(self) -> str:
+        """Whom its bandwidth goes to rather, `vpc-1` or `ebs-1`; empty by default."""
+        said = str(self.described.get("NetworkPerformanceOptions", {}).get("BandwidthWeighting") or "default")
+        return "" if said == "default" else said
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

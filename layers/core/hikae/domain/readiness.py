@@ -6,17 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hikae.domain.ladder import InstanceType, Ladder, build_ladder, find_lacking_vcpus, vcpu_quota_of
 from hikae.domain.manifest import Manifest
 from hikae.domain.networks import Subnet, count_addresses
-from hikae.domain.recovery import (
-    InstanceType,
-    Ladder,
-    Target,
-    build_ladder,
-    find_lacking_vcpus,
-    vcpu_quota_of,
-)
 from hikae.domain.runs import Rung
+from hikae.domain.targets import Target
 
 SETTINGS: Final = "recovery/settings.yaml in this site's bucket"
 

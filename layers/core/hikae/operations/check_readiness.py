@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hikae.domain.inventory import read_published_at
+from hikae.domain.ladder import vcpu_quota_of
 from hikae.domain.model import Place
 from hikae.domain.naming import INVENTORY, KEY_PAIRS, format_time, key_pair_key
 from hikae.domain.readiness import Finding, Need, Seen, Severity, find_gaps
-from hikae.domain.recovery import restore_target, vcpu_quota_of
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import Mode, Request, Run
+from hikae.domain.targets import restore_target
 from hikae.operations.recovery.choose import choose
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import KeyPairImporter, NotFound, PortError, Profiles, PublicKeys, Refused

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hikae.domain.choice import MAX_FALLBACKS, check_point, choose_points, member_of
 from hikae.domain.manifest import ManifestError, read_manifest
 from hikae.domain.model import Image, Place, RecoveryPoint, Snapshot, Unclear
 from hikae.domain.naming import HOLD, manifest_key
 from hikae.domain.points import assemble
-from hikae.domain.recovery import MAX_FALLBACKS, check_point, choose_points, member_of
 from hikae.domain.runs import Mode, Request
 from hikae.ports import Documents, Holdings, NotFound, PortError, Refused, Usage
 

@@ -252,7 +252,7 @@ def recovery_site(settings: Settings) -> "RecoverySite":
     from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
     from hikae.aws.evidence import KmsSigner, StepFunctionsExecutions  # noqa: PLC0415
     from hikae.aws.recovery import AwsProber, Ec2Recoverer, Ec2Surroundings, S3RecoverySettings  # noqa: PLC0415
-    from hikae.domain.recovery import DrillNetwork  # noqa: PLC0415
+    from hikae.domain.targets import DrillNetwork  # noqa: PLC0415
     from hikae.operations.recovery.site import RecoverySite  # noqa: PLC0415
 
     if not settings.copy_key_arn:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
-from hikae.domain.recovery import reject, volume_request
+from hikae.domain.choice import reject
+from hikae.domain.launches import volume_request
 from hikae.domain.runs import DONE, Member, Mode, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.prepare import answer_refusal
 from hikae.operations.recovery.site import RecoverySite

@@ -4,20 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from hikae.domain.choice import MAX_FALLBACKS, check_point, choose_points, list_groups, member_of, order_batches
 from hikae.domain.inventory import read_presence
 from hikae.domain.manifest import ManifestError, read_manifest
 from hikae.domain.model import Place, RecoveryPoint
 from hikae.domain.naming import inventory_key, manifest_key
 from hikae.domain.plan import Plan
 from hikae.domain.points import Catalogue
-from hikae.domain.recovery import (
-    MAX_FALLBACKS,
-    check_point,
-    choose_points,
-    list_groups,
-    member_of,
-    order_batches,
-)
 from hikae.domain.runs import DONE, Member, Mode, ProbeResult, Run, Step, failed
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import NotFound, Refused, Unreachable

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hikae.domain.recovery import drill_group_request, name_drill_group
+from hikae.domain.launches import drill_group_request, name_drill_group
 from hikae.domain.runs import Mode, Run
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hikae.domain.recovery import list_groups
+from hikae.domain.choice import list_groups
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import BrokenPlan
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hikae.domain.launches import losses_on
 from hikae.domain.manifest import Manifest
-from hikae.domain.recovery import Target, losses_on
 from hikae.domain.runs import Request, Run, StepStatus
+from hikae.domain.targets import Target
 from hikae.operations.recovery.choose import choose
 from hikae.operations.recovery.preflight import look_around, target_of
 from hikae.operations.recovery.site import RecoverySite

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from hikae.domain.choice import reject
+from hikae.domain.launches import launch_request, losses_on
 from hikae.domain.manifest import Manifest
 from hikae.domain.networks import Placed, Subnet, place_interfaces
 from hikae.domain.points import CONSISTENCY_DELAY
-from hikae.domain.recovery import Made, Target, launch_request, losses_on, reject
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Mode, Run, Step, StepStatus, again, failed
+from hikae.domain.targets import Target
+from hikae.domain.teardown import Made
 from hikae.operations.recovery.preflight import target_of
 from hikae.operations.recovery.prepare import answer_refusal, go_on_without
 from hikae.operations.recovery.site import RecoverySite

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from hikae.domain.fidelity import find_differences
+from hikae.domain.launches import volume_tags
 from hikae.domain.manifest import Manifest
 from hikae.domain.networks import addresses_of, index_of
-from hikae.domain.recovery import StandIn, Target, restore_target, volume_tags
 from hikae.domain.runs import DONE, Member, Mode, Run, Step
+from hikae.domain.targets import StandIn, Target, restore_target
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused
 

@@ -4,19 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from hikae.domain.ladder import build_ladder, find_lacking_vcpus, vcpu_quota_of
+from hikae.domain.launches import launch_request
 from hikae.domain.manifest import Manifest, ManifestError
 from hikae.domain.networks import Subnet, count_addresses
-from hikae.domain.recovery import (
-    Target,
-    build_ladder,
-    drill_target,
-    find_lacking_vcpus,
-    launch_request,
-    restore_target,
-    vcpu_quota_of,
-)
 from hikae.domain.recovery_settings import RecoverySettings
 from hikae.domain.runs import DONE, Member, Mode, Run, Step, failed
+from hikae.domain.targets import Target, drill_target, restore_target
 from hikae.operations.recovery.prepare import answer_refusal
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import NoCapacity, NotFound, Refused, Unreachable

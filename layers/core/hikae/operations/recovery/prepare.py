@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import datetime
 
+from hikae.domain.choice import reject
+from hikae.domain.launches import image_registration
 from hikae.domain.manifest import ManifestError
 from hikae.domain.model import Kind
 from hikae.domain.naming import recovery_image_name
 from hikae.domain.points import CONSISTENCY_DELAY
-from hikae.domain.recovery import image_registration, reject
 from hikae.domain.runs import DONE, Member, Run, Step, StepStatus, again, failed
 from hikae.operations.recovery.connect_members import connect_members
 from hikae.operations.recovery.site import RecoverySite

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from hikae.domain.launches import endpoint_requests
 from hikae.domain.plan_grammar import DEFAULT_PROBE_TIMEOUT
-from hikae.domain.recovery import endpoint_requests
 from hikae.domain.runs import DONE, Member, Mode, ProbeResult, ProbeState, Run, Step, again
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused

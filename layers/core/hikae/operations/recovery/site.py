@@ -7,8 +7,9 @@ from hikae.domain.model import Place
 from hikae.domain.naming import run_key, run_tag
 from hikae.domain.plan import Plan
 from hikae.domain.points import Catalogue, assemble
-from hikae.domain.recovery import DrillNetwork, Made
 from hikae.domain.runs import Member, Run, read_run, write_run
+from hikae.domain.targets import DrillNetwork
+from hikae.domain.teardown import Made
 from hikae.ports import (
     Documents,
     Executions,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from hikae.domain.choice import list_groups
 from hikae.domain.plan import Plan
-from hikae.domain.recovery import list_groups
 from hikae.domain.runs import Mode
 from hikae.domain.schedule import newest_due
 from hikae.operations.recovery.site import RecoverySite

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hikae.domain.naming import run_tag
-from hikae.domain.recovery import GOING, GONE
 from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
+from hikae.domain.teardown import GOING, GONE
 from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.take_step import take_step
 from hikae.operations.recovery.under_way import list_unrecorded

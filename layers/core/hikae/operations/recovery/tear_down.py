@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from hikae.domain.recovery import decide_teardown
 from hikae.domain.runs import DONE, Run, Step, again, failed
+from hikae.domain.teardown import decide_teardown
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused
 

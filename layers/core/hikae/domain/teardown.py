@@ -1,0 +1,85 @@
+"""What may be removed at the end of a recovery."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hikae.domain.naming import RECOVERED_FROM, RECOVERED_RESOURCE, run_tag
+from hikae.domain.runs import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Something that a run made, as EC2 shows it: an instance, volume, image, endpoint or security group.
+
+    Absent facts are empty.
+    """
+
+    id: str
+    kind: str
+    state: str
+    tags: Mapping[str, str]
+    reason: str = ""
+    type: str = ""
+    subnet: str = ""
+    zone: str = ""
+    private_ip: str = ""
+    image: str = ""
+    attached_to: str = ""
+
+    @property
+    def resource(self) -> str:
+        """What it stands for."""
+        return self.tags.get(RECOVERED_RESOURCE, "")
+
+    @property
+    def point(self) -> str:
+        """The point that it was made from."""
+        return self.tags.get(RECOVERED_FROM, "")
+
+
+GONE: Final = frozenset({"terminated", "deleted", "deregistered"})
+GOING: Final = frozenset({"shutting-down", "deleting"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teardown:
+    """What is to be removed now, what is on its way out, and what stays with the reason."""
+
+    remove: tuple[Made, ...]
+    going: tuple[Made, ...]
+    kept: tuple[str, ...]
+
+
+def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation: str) -> Teardown:
+    """What may be removed at the end of a run: only what carries the run's own tag and says what it stands for.
+
+    A drill leaves nothing. A restore leaves everything but the images that it registered for launching. A volume goes
+    with its instance, and by itself only once nothing has it attached; a security group goes when no instance is left.
+    """
+    wanted = run_tag(installation=installation, run=run)
+    remove: list[Made] = []
+    going: list[Made] = []
+    kept: list[str] = []
+    for each in sorted(made, key=lambda one: (_ORDER.index(one.kind), one.id)):
+        if each.state in GONE:
+            continue
+        if each.tags.get(mode.tag) != wanted or RECOVERED_FROM not in each.tags or not each.resource:
+            kept.append(f"{each.id}: its tags do not say that {wanted} made it")
+        elif mode is Mode.RESTORE and each.kind != "image":
+            continue
+        elif each.state in GOING or _is_held(each, (*remove, *going)):
+            going.append(each)
+        else:
+            remove.append(each)
+    return Teardown(remove=tuple(remove), going=tuple(going), kept=tuple(kept))
+
+
+_ORDER: Final = ("instance", "volume", "image", "endpoint", "security-group")
+
+
+def _is_held(made: Made, others: Iterable[Made]) -> bool:
+    """Whether it cannot be removed yet: a volume that is attached, a security group while there are instances."""
+    if made.kind == "security-group":
+        return any(each.kind == "instance" for each in others)
+    return made.kind == "volume" and bool(made.attached_to)
