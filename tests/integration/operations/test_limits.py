@@ -156,6 +156,23 @@ def test_the_quota_on_image_copies_holds_where_there_is_one_and_300_where_there_
         assert len(installation.images(RECOVERY)) == 3
 
 
+def test_images_that_somebody_makes_here_take_no_place_of_a_copy() -> None:
+    with Installation(image_copy_limit=2) as installation:
+        installation.launch(2, tags={"Backup": "image"})
+        installation.apply("web-images", IMAGE_PLAN)
+        installation.back_up()
+        ec2 = installation.twin.client("ec2", RECOVERY)
+        base = next(
+            each for each in ec2.describe_images(Owners=["amazon"])["Images"] if each["RootDeviceType"] == "ebs"
+        )
+        local = ec2.run_instances(ImageId=base["ImageId"], MinCount=2, MaxCount=2)["Instances"]
+        installation.advance(minutes=1)
+        for each in local:
+            ec2.create_image(InstanceId=each["InstanceId"], Name=f"nightly of {each['InstanceId']}", NoReboot=True)
+        run = installation.copy()
+        assert [outcome.status for outcome in run.outcomes] == ["created", "created"]
+
+
 def test_copies_that_nobody_sees_are_met_with_patience_and_the_others_are_not_asked_for(
     installation: Installation,
 ) -> None:

@@ -592,9 +592,18 @@ def _image(described: Mapping[str, Any]) -> Image:
             if mapping.get("Ebs", {}).get("SnapshotId")
         ),
         tags=_tags(described),
-        is_copy=COPY_OF in _tags(described) or bool(described.get("SourceImageId")),
+        is_copy=COPY_OF in _tags(described) or _was_copied(described),
         protection="" if protection == "disabled" else protection,
     )
+
+
+def _was_copied(described: Mapping[str, Any]) -> bool:
+    """Whether CopyImage made it. CreateImage says what its instance runs from, too, but names the instance.
+
+    SourceInstanceId "only appears if the AMI was created using CreateImage":
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html.
+    """
+    return bool(described.get("SourceImageId")) and not described.get("SourceInstanceId")
 
 
 def _instance(described: Mapping[str, Any]) -> Instance:
