@@ -148,6 +148,12 @@ def _questions(backend: Any, caller: Caller, action: str, parameters: Mapping[st
         if kind:
             context = {**common, **own_account, **_tag_context("request", tags), "ec2:createaction": [action]}
             yield Question(action="ec2:CreateTags", resource=_arn(backend, kind, "*"), context=context)
+    if action == "CreateVpcEndpoint" and parameters.get("PrivateDnsEnabled"):
+        # "Actions, resources, and condition keys for Amazon EC2" has it as a dependent action; the key is of "Actions,
+        # resources, and condition keys for Amazon Route 53". The zone is the service's own, and nobody knows its id.
+        context = {**common, "route53:vpcs": [f"VPCId={parameters['VpcId']},VPCRegion={backend.region_name}"]}
+        zone = f"arn:aws:route53:::hostedzone/Z{backend.region_name.upper().replace('-', '')}"
+        yield Question(action="route53:AssociateVPCWithHostedZone", resource=zone, context=context)
     if not named and action not in _MADE:
         yield Question(action=f"ec2:{action}", resource="*", context=common)
 

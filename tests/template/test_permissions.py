@@ -69,6 +69,8 @@ BY_AWS_ITSELF = {
     # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetLaunchTemplateData.html
     "ec2:DescribeInstanceCreditSpecifications",
     "ec2:DescribeSpotInstanceRequests",
+    # CreateVpcEndpoint asks this one where names are to be private, as the Service Authorization Reference has it.
+    "route53:AssociateVPCWithHostedZone",
     # EC2 resolves an image that a launch template names by a parameter as the caller:
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-launch-template.html#use-an-ssm-parameter-instead-of-an-ami-id
     "ssm:GetParameters",
