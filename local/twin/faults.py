@@ -145,6 +145,20 @@ def killed_before(action: str) -> Iterator[None]:
 
 
 @contextmanager
+def killed_after(action: str) -> Iterator[None]:
+    """The process dies as soon as its first request for this action was answered."""
+
+    def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        answer = go_on(request)
+        if read_request(request).action == action:
+            raise Killed(f"after {action}")
+        return answer
+
+    with intercepted(process):
+        yield
+
+
+@contextmanager
 def struck(number: int, fault: "Fault") -> Iterator[None]:
     """Request `number` (from 1) to any service meets `fault`."""
     count = 0

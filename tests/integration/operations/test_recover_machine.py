@@ -155,6 +155,51 @@ def test_a_restore_that_fails_keeps_what_it_launched_and_says_so(one: Installati
     assert leftovers(one) == []
 
 
+def _stop_at_the_launch(one: Installation, plan: str = "production") -> None:
+    """The restore is stopped, and its function killed, when EC2 has launched the instance and nobody has noted it."""
+    one.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{one.restore_vpc['a']}]\n"
+        f"default_security_groups: [{one.restore_vpc['group']}]\n"
+    )
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        if event["step"] == "launch":
+            with faults.killed_after("RunInstances"):
+                one.run_step(event)
+        return one.run_step(event)
+
+    with pytest.raises(faults.Killed):
+        one.recover("restore-1", call=call).play({"request": {**RESTORE_REQUEST, "plan": plan}})
+    one.end_execution("restore-1")
+
+
+def test_a_restore_that_is_stopped_names_what_it_had_launched_and_not_yet_noted(one: Installation) -> None:
+    _stop_at_the_launch(one)
+    assert one.sweep().outcomes[0].status == "later"  # the image that it was launched from goes first
+    one.sweep()
+    record = record_of(one, "restore-1")
+    [reservation] = one.twin.client("ec2", RECOVERY).describe_instances(
+        Filters=[{"Name": "tag:hikae:recovery", "Values": ["main/restore-1"]}]
+    )["Reservations"]
+    [instance] = reservation["Instances"]
+    assert record["remains"] == [instance["InstanceId"]]
+    [member] = record["members"]
+    assert member["notes"][-1].startswith(f"{instance['InstanceId']} was made by a step that ended before it could say")
+
+
+def test_what_ec2_does_not_show_yet_of_a_stopped_restore_is_waited_for() -> None:
+    with Installation() as one:
+        put_group(one, plan="image", count=1)
+        one.twin.world.lag = timedelta(minutes=4)
+        _stop_at_the_launch(one, plan="web-images")
+        [outcome] = one.sweep().outcomes
+        assert outcome.status == "later"
+        assert outcome.reason == "EC2 may not show yet all that a step made which was cut off"
+        one.advance(minutes=5)
+        one.sweep()
+        assert len(record_of(one, "restore-1")["remains"]) == 1
+
+
 def test_a_restore_without_settings_names_what_it_lacks_before_anything_is_launched(one: Installation) -> None:
     assert one.recover("restore-1").play({"request": RESTORE_REQUEST}) == "FAILED"
     failure = record_of(one, "restore-1")["failure"]

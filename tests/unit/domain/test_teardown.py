@@ -1,13 +1,17 @@
-"""What may be removed at the end."""
+"""What a recovery leaves: what may be removed, and what nobody has written down."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.runs import Mode
-from hikae.domain.teardown import Made, decide_teardown
+from hikae.domain.choice import member_of
+from hikae.domain.model import Kind
+from hikae.domain.runs import Member, Mode, Request, Run, Stage
+from hikae.domain.teardown import Made, decide_teardown, may_have_more, name_unrecorded
+from tests.unit.domain.builders import NOW, copy, point
 
 
 def made(kind: str, **differences: Any) -> Made:
@@ -69,3 +73,46 @@ def test_a_restore_keeps_all_but_its_images():
 def test_nothing_without_the_exact_tag_is_ever_removed(tags: dict[str, str]):
     decided = decide_teardown([made("instance", tags=tags)], mode=Mode.DRILL, run="drill-1", installation="main")
     assert decided.remove == ()
+
+
+def run_of(*members: Member, launch_ended: bool = False) -> Run:
+    stage = Stage(began_at=NOW, ended_at=NOW if launch_ended else None)
+    request = Request(mode=Mode.RESTORE, resources=("i-1", "vol-1"))
+    return Run(name="restore-1", request=request, began_at=NOW, members=members, stages={"launch": stage})
+
+
+INSTANCE = member_of(copy(point(NOW)), order="", batch=0)
+VOLUME = replace(INSTANCE, resource="vol-1", kind=Kind.SNAPSHOT)
+
+
+def test_what_ec2_shows_and_no_step_wrote_down_is_named():
+    of_volume = {**made("volume").tags, "hikae:recovered-resource": "vol-1"}
+    there = [
+        made("instance", id="i-9"),
+        made("volume", id="vol-8"),  # the instance's own
+        made("volume", id="vol-9", tags=of_volume),
+        made("image"),
+    ]
+    instance, volume = name_unrecorded(run_of(INSTANCE, VOLUME), there).members
+    assert (instance.instance, instance.volume, volume.instance, volume.volume) == ("i-9", "", "", "vol-9")
+    assert [len(each.notes) for each in (instance, volume)] == [1, 1]
+
+
+def test_what_is_written_down_or_gone_is_not_named_again():
+    known = replace(INSTANCE, instance="i-8")
+    assert name_unrecorded(run_of(known), [made("instance", id="i-9")]).members == (known,)
+    gone = [made("instance", id="i-9", state=state) for state in ("terminated", "shutting-down")]
+    assert name_unrecorded(run_of(INSTANCE), gone).members == (INSTANCE,)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        pytest.param(run_of(INSTANCE), True, id="cut off in its launch"),
+        pytest.param(run_of(INSTANCE, launch_ended=True), False, id="the launch has ended by itself"),
+        pytest.param(run_of(replace(INSTANCE, instance="i-9")), False, id="all of it is known"),
+        pytest.param(replace(run_of(INSTANCE), stages={}), False, id="nothing was begun"),
+    ],
+)
+def test_ec2_may_show_more_only_where_a_step_that_makes_things_was_cut_off(run: Run, expected: bool):  # noqa: FBT001 - a table's column
+    assert may_have_more(run) is expected

@@ -1,11 +1,11 @@
-"""What may be removed at the end of a recovery."""
+"""What a recovery leaves when it ends: what of it may be removed, and what nobody has written down yet."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hikae.domain.naming import RECOVERED_FROM, RECOVERED_RESOURCE, run_tag
-from hikae.domain.runs import Mode
+from hikae.domain.runs import Member, Mode, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,34 @@ def decide_teardown(made: Iterable[Made], *, mode: Mode, run: str, installation:
         else:
             remove.append(each)
     return Teardown(remove=tuple(remove), going=tuple(going), kept=tuple(kept))
+
+
+def name_unrecorded(run: Run, made: Iterable[Made]) -> Run:
+    """The run with the instances and volumes that EC2 shows of it and that no step lived to write down.
+
+    A step that is stopped right after it has launched something leaves that to whoever ends the run. After a restore it
+    stays, and the record has to name it.
+    """
+    there = [each for each in made if each.state not in GONE | GOING]
+    for member in run.members:
+        kind = "instance" if member.is_instance else "volume"
+        found = next((each.id for each in there if each.kind == kind and each.resource == member.resource), "")
+        if not found or not _is_unnamed(member):
+            continue
+        note = f"{found} was made by a step that ended before it could say so: it was neither connected nor probed"
+        named = replace(member, instance=found) if member.is_instance else replace(member, volume=found)
+        run = run.with_member(replace(named, notes=(*member.notes, note)))
+    return run
+
+
+def may_have_more(run: Run) -> bool:
+    """Whether a step was cut off that makes things: EC2 may not show yet what it made last."""
+    stages = [run.stages[name] for name in ("launch", "attach") if name in run.stages]
+    return any(stage.ended_at is None for stage in stages) and any(_is_unnamed(member) for member in run.members)
+
+
+def _is_unnamed(member: Member) -> bool:
+    return not (member.instance or member.volume)
 
 
 _ORDER: Final = ("instance", "volume", "image", "endpoint", "security-group")

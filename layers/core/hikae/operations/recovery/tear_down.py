@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from hikae.domain.runs import DONE, Run, Step, again, failed
-from hikae.domain.teardown import decide_teardown
+from hikae.domain.points import VISIBLE_WITHIN
+from hikae.domain.runs import DONE, Mode, Run, Step, again, failed
+from hikae.domain.teardown import decide_teardown, may_have_more, name_unrecorded
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import Refused
 
@@ -15,8 +16,11 @@ PATIENCE: Final = timedelta(minutes=30)
 
 
 def tear_down(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
-    """Remove what is there, and come again until EC2 shows nothing of it."""
-    decided = decide_teardown(site.made(run), mode=run.request.mode, run=run.name, installation=site.installation)
+    """Remove what is there, and come again until EC2 shows nothing of it. What a restore leaves is named."""
+    made = site.made(run)
+    if run.request.mode is Mode.RESTORE:
+        run = name_unrecorded(run, made)
+    decided = decide_teardown(made, mode=run.request.mode, run=run.name, installation=site.installation)
     refusals = dict.fromkeys(decided.kept)
     # Written down first: an image that is gone is not shown any more, and the record says what was torn down.
     # One that is refused stays in it until it is known to be left: what is on its way out, after an answer that was
@@ -31,8 +35,11 @@ def tear_down(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step
             refusals[f"{each.id}: {error}"] = None
     waiting = [each.id for each in (*decided.remove, *decided.going)]
     stage = run.stages.get("tear-down")
-    if waiting and (stage is None or now - stage.began_at < PATIENCE):
+    waited = now - stage.began_at if stage else timedelta()
+    if waiting and waited < PATIENCE:
         return run, again(_POLL, f"{', '.join(waiting)} not gone yet")
+    if run.request.mode is Mode.RESTORE and may_have_more(run) and waited < VISIBLE_WITHIN:
+        return run, again(_POLL, "EC2 may not show yet all that a step made which was cut off")
     left = tuple(dict.fromkeys([*waiting, *refusals]))
     if left:
         gone = tuple(each for each in run.torn_down if each not in waiting)
