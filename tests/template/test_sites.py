@@ -356,6 +356,7 @@ def test_alarms_watch_metrics_that_are_really_reported(site: Callable[[], Site])
     of_the_tick = {reporting.MISSED_SLOTS, reporting.UNPROTECTABLE_RESOURCES}
     of_recovery = {
         reporting.FAILED_RUNS,
+        reporting.MISSED_OBJECTIVES,
         reporting.SUCCEEDED_SWEEPS,
         reporting.SUCCEEDED_DRILL_STARTS,
         reporting.READINESS_GAPS,

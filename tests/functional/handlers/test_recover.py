@@ -140,6 +140,27 @@ def test_what_a_restore_would_lack_is_counted_named_and_answered(
     assert '"ReadinessGaps":[0.0]' in capsys.readouterr().out.replace(" ", "")
 
 
+def test_a_drill_that_succeeds_from_a_point_older_than_its_rpo_is_heard(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    protect(functions)
+    request = {"mode": "drill", "plan": "production", "started_by": "somebody"}
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        """The function records; the twin's clock rules the other steps, in which time has to pass."""
+        return invoke(functions, event) if event["step"] == "record" else functions.installation.run_step(event)
+
+    for name, missed in (("drill-1", 0), ("drill-2", 1)):
+        capsys.readouterr()
+        player = functions.installation.recover(name, call=call)
+        assert player.play({"request": request}) == "SUCCEEDED"
+        assert f'"MissedObjectives":[{missed}.0]' in capsys.readouterr().out.replace(" ", "")
+        functions.installation.advance(hours=3)
+    [line] = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    assert (line["run"], line["reason"].partition(":")[0][:6]) == ("drill-2", "RPO of")
+    assert line["reason"].endswith("its objective is 2:00:00")
+
+
 def test_a_step_that_is_none_is_refused(functions: Functions) -> None:
     with pytest.raises(RunError, match="'dance' is not a step"):
         invoke(functions, {"step": "dance", "run": "drill-1"})

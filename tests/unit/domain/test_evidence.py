@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hikae.domain.evidence import Objective, achieved_rto, make_record, outcome_of
+from hikae.domain.evidence import Objective, achieved_rto, list_missed, make_record, outcome_of
 from hikae.domain.runs import Mode, ProbeResult, ProbeState, Run, Stage
 from tests.unit.domain.builders import NOW
 from tests.unit.domain.test_runs import MEMBER, RUN
@@ -36,6 +36,27 @@ def test_the_rto_runs_from_the_request_to_the_last_probe():
     [member] = made["members"]
     assert (member["achieved_rpo_seconds"], member["rpo_met"]) == (3600, False)
     assert (made["stages"]["probe"]["seconds"], made["outcome"]) == (900, "succeeded")
+
+
+def test_what_was_missed_is_named_by_how_much():
+    made = record(done(), rto=timedelta(minutes=10), rpo=timedelta(minutes=59))
+    assert list_missed(made) == (
+        "RTO: 0:20:00, its objective is 0:10:00",
+        "RPO of i-1: 1:00:00, its objective is 0:59:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "objective"),
+    [
+        (done(), {}),
+        (done(), {"rto": timedelta(minutes=20), "rpo": timedelta(hours=1)}),
+        (done(failure="launch: no capacity"), {"rto": timedelta(minutes=1), "rpo": timedelta(minutes=1)}),
+    ],
+    ids=["without objectives", "both met", "failed, which is heard as such"],
+)
+def test_nothing_else_was_missed(run: Run, objective: dict[str, Any]):
+    assert list_missed(record(run, **objective)) == ()
 
 
 @pytest.mark.parametrize(

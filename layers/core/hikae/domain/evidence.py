@@ -78,6 +78,25 @@ def make_record(  # noqa: PLR0913 - what a record is made of
     }
 
 
+def list_missed(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The objectives that a run which succeeded has not met, in words; of one that failed, its failure says more."""
+    if record["outcome"] != "succeeded":
+        return ()
+    missed = []
+    if record["rto_met"] is False:
+        achieved, objective = (_in_words(record[key]) for key in ("achieved_rto_seconds", "rto_objective_seconds"))
+        missed.append(f"RTO: {achieved}, its objective is {objective}")
+    for member in record["members"]:
+        if member["rpo_met"] is False:
+            achieved, objective = (_in_words(member[key]) for key in ("achieved_rpo_seconds", "rpo_objective_seconds"))
+            missed.append(f"RPO of {member['resource']}: {achieved}, its objective is {objective}")
+    return tuple(missed)
+
+
+def _in_words(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
 def _member(member: Member, run: Run, objective: Objective) -> dict[str, Any]:
     age = run.began_at - member.source_time
     rung = member.rungs[member.rung] if member.rung < len(member.rungs) else None

@@ -52,11 +52,15 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """How a step ended; with `AGAIN` it is to be called once more after `wait` seconds."""
+    """How a step ended; with `AGAIN` it is to be called once more after `wait` seconds.
+
+    `missed` are the objectives that the run has not met although it succeeded; only its last step says so.
+    """
 
     status: StepStatus
     reason: str = ""
     wait: int = 0
+    missed: tuple[str, ...] = ()
 
 
 DONE: Final = Step(status=StepStatus.DONE)

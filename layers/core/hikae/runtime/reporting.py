@@ -57,6 +57,8 @@ _PLANS = 20
 """The most plans that have metrics of their own, the worst ones; the report has all."""
 
 FAILED_RUNS = "FailedRuns"
+MISSED_OBJECTIVES = "MissedObjectives"
+"""How many objectives a restore or drill has not met although it succeeded."""
 
 _REASON = 1000
 _SHOWN = 100
@@ -215,9 +217,11 @@ def report_step(step: str, run: str, taken: "Step") -> dict[str, Any]:
     log = get_logger()
     write = log.error if taken.status is StepStatus.FAILED else log.info
     write("step", step=step, run=run, status=taken.status.value, reason=taken.reason)
-    has_failed = step == "record" and taken.status is StepStatus.FAILED
+    for missed in taken.missed:
+        log.error("objective not met", run=run, reason=missed)
     if step == "record":
-        _emit(**{FAILED_RUNS: int(has_failed)})
+        has_failed = taken.status is StepStatus.FAILED
+        _emit(**{FAILED_RUNS: int(has_failed), MISSED_OBJECTIVES: len(taken.missed)})
     return {"status": taken.status.value, "reason": taken.reason[:_REASON], "wait": taken.wait}
 
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 
-from hikae.domain.evidence import EVIDENCE_VERSION, Objective, make_record, outcome_of
+from hikae.domain.evidence import EVIDENCE_VERSION, Objective, list_missed, make_record, outcome_of
 from hikae.domain.naming import evidence_key
 from hikae.domain.runs import DONE, Run, Step, failed
 from hikae.operations.recovery.site import RecoverySite
@@ -20,7 +20,7 @@ def record(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     site.save(run)
     key = evidence_key(run.name)
     try:
-        site.documents.read(key)
+        made = json.loads(site.documents.read(key)["record"])
     except NotFound:
         made = make_record(
             run,
@@ -43,7 +43,7 @@ def record(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
         }
         site.documents.write(key, document)
     if outcome_of(run) == "succeeded":
-        return run, DONE
+        return run, replace(DONE, missed=list_missed(made))
     return run, failed(run.failure or _why(run))
 
 
