@@ -15,6 +15,7 @@ from local.twin.clock import Action, Timer
 from local.twin.consistency import Sightings
 from local.twin.errors import refuse
 from local.twin.events import Event
+from local.twin.matching import find_excess
 from local.twin.permissions import FORBIDDEN, check_permission
 from local.twin.world import World, current_world
 
@@ -125,6 +126,9 @@ class CoreResponse(EC2Response):
                 refusal = check_permission(self.backend, caller, self._get_action(), self.params)
                 if refusal is not None:
                     return self._answer_error(refusal, status=FORBIDDEN)
+            excess = find_excess(self._get_param("Filters", []) or self._get_param("Filter", []))
+            if excess is not None:
+                return self._answer_error(excess)
             if self._get_param("DryRun"):
                 return self._answer_error(DryRunClientError())
             return super().call_action()

@@ -1,15 +1,18 @@
 """EC2's filters.
 
-EC2 User Guide, "Find your Amazon EC2 resources", filtering considerations: up to 50 filters of up to 200 values of up
+EC2 User Guide, "Find your Amazon EC2 resources", filtering considerations: up to 50 filters, up to 200 values, of up
 to 255 characters; `*` matches any number of characters, `?` none or one, a backslash takes the meaning of either away;
-values are case-sensitive. The values of one filter are ORed, filters are ANDed.
+values are case-sensitive. The values of one filter are ORed, filters are ANDed. Whether the 200 are of a filter or of
+a call no page says, the error itself does: "The maximum number of filter values specified on a single call is 200".
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
+
+from moto.ec2.exceptions import EC2ClientError
 
 from local.twin.errors import refuse, unknown_filter
 
@@ -22,19 +25,27 @@ MAX_VALUES = 200
 MAX_LENGTH = 255
 
 
+def find_excess(filters: Sequence[Mapping[str, Any]]) -> EC2ClientError | None:
+    """FilterLimitExceeded for more filters, or more values in all of them, than one call takes."""
+    if len(filters) > MAX_FILTERS:
+        return refuse("FilterLimitExceeded", f"The maximum number of filters on a single call is {MAX_FILTERS}")
+    if sum(len(each.get("Values", [])) for each in filters) > MAX_VALUES:
+        return refuse(
+            "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MAX_VALUES}"
+        )
+    return None
+
+
 def select(
     items: Iterable[T], filters: Filters | None, *, readers: Readers[T], tags: Callable[[T], Mapping[str, str]]
 ) -> Iterator[T]:
     """The items that pass every filter.
 
     `readers` tells the filters that an operation knows and what each reads from an item: a value, several, or None.
-    Raises InvalidParameterValue for a filter that it does not know or a value that is too long, FilterLimitExceeded for
-    too many filters or values.
+    Raises InvalidParameterValue for a filter that it does not know or a value that is too long.
     """
     if not filters:
         return iter(items)
-    if len(filters) > MAX_FILTERS or any(len(values) > MAX_VALUES for values in filters.values()):
-        raise refuse("FilterLimitExceeded", f"At most {MAX_FILTERS} filters with {MAX_VALUES} values each are allowed.")
     tests = [_test(name, values, readers=readers, tags=tags) for name, values in filters.items()]
     return (item for item in items if all(test(item) for test in tests))
 

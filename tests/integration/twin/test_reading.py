@@ -232,12 +232,51 @@ def test_an_unknown_filter_is_refused(twin, refused, operation):
         getattr(twin.client("ec2", "us-east-1"), operation)(Filters=[{"Name": "colour", "Values": ["red"]}])
 
 
-def test_two_hundred_values_and_no_more(twin, refused):
-    ec2 = twin.client("ec2", "us-east-1")
-    values = [str(number) for number in range(201)]
-    ec2.describe_volumes(Filters=[{"Name": "size", "Values": values[:200]}])
+@pytest.mark.contract("filters")
+@pytest.mark.parametrize(
+    ("operation", "others"),
+    [
+        ("describe_volumes", 0),
+        ("describe_volumes", 1),
+        ("describe_addresses", 0),
+        ("describe_images", 0),
+        ("describe_instance_type_offerings", 0),
+        ("describe_instance_types", 0),
+        ("describe_key_pairs", 0),
+        ("describe_placement_groups", 0),
+        ("describe_security_groups", 0),
+        ("describe_subnets", 0),
+    ],
+)
+def test_two_hundred_values_a_call_and_no_more(cloud, refused, operation, others):
+    """What the error says: "The maximum number of filter values specified on a single call is 200"."""
+    call = getattr(cloud.client("ec2", "us-east-1"), operation)
+    name = FILTER_OF.get(operation, "size")
+    filters = [{"Name": "status", "Values": ["available"]}] * others
+    values = [str(number) for number in range(201 - others)]
+    call(Filters=[{"Name": name, "Values": values[:-1]}, *filters])
     with refused("FilterLimitExceeded"):
-        ec2.describe_volumes(Filters=[{"Name": "size", "Values": values}])
+        call(Filters=[{"Name": name, "Values": values}, *filters])
+
+
+FILTER_OF = {
+    "describe_addresses": "allocation-id",
+    "describe_images": "image-id",
+    "describe_instance_type_offerings": "instance-type",
+    "describe_instance_types": "instance-type",
+    "describe_key_pairs": "key-name",
+    "describe_placement_groups": "group-name",
+    "describe_security_groups": "group-id",
+    "describe_subnets": "subnet-id",
+}
+
+
+def test_fifty_filters_and_no_more(twin, refused):
+    ec2 = twin.client("ec2", "us-east-1")
+    filters = [{"Name": f"tag:{number}", "Values": ["x"]} for number in range(51)]
+    ec2.describe_volumes(Filters=filters[:50])
+    with refused("FilterLimitExceeded"):
+        ec2.describe_volumes(Filters=filters)
 
 
 @pytest.fixture

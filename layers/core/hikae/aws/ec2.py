@@ -1,12 +1,12 @@
 """EC2 behind the ports: what it holds, what runs in it, and the calls that create, copy and delete."""
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hikae.aws.errors import is_refusal, reading, send
+from hikae.aws.filtering import filters_by, literal
 from hikae.aws.target_groups import TargetGroups
 from hikae.domain.model import (
     AccountId,
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 _PAGE = 1000
 """The most that one page of these describes holds. Paged and filtered calls have the larger request rate, too:
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-"""
-_TYPES = 100
-"""How many values a filter takes, half of what EC2 allows.
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 """
 _GONE = frozenset({"shutting-down", "terminated"})
 _COPIED_VOLUME = "vol-ffffffff"
@@ -130,17 +126,11 @@ class Ec2Fleet:
     def instance_stores(self, types: Collection[str]) -> Mapping[str, str]:
         """See `ports.Fleet`."""
         stores: dict[str, str] = {}
-        names = sorted(types)
+        with_storage = {"Name": "instance-storage-supported", "Values": ["true"]}
         with reading(f"instance types of {self._place}"):
-            for begin in range(0, len(names), _TYPES):
-                # Types that nobody may launch any more are not found by name, but by a filter they are left out.
-                pages = self._client.get_paginator("describe_instance_types").paginate(
-                    Filters=[
-                        {"Name": "instance-type", "Values": names[begin : begin + _TYPES]},
-                        {"Name": "instance-storage-supported", "Values": ["true"]},
-                    ]
-                )
-                for page in pages:
+            # Types that nobody may launch any more are not found by name, but by a filter they are left out.
+            for filters in filters_by("instance-type", types, with_storage):
+                for page in self._client.get_paginator("describe_instance_types").paginate(Filters=filters):
                     for described in page["InstanceTypes"]:
                         disks = described["InstanceStorageInfo"].get("Disks", [])
                         number = sum(disk.get("Count", 0) for disk in disks)
@@ -542,12 +532,7 @@ class Ec2Remover:
 
 
 def _tag_filters(tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"Name": f"tag:hikae:{key}", "Values": [_literal(value)]} for key, value in tags.items()]
-
-
-def _literal(value: str) -> str:
-    """A filter value that matches only itself: `*`, `?` and the backslash are EC2's wildcards and escape."""
-    return re.sub(r"([*?\\])", r"\\\1", value)
+    return [{"Name": f"tag:hikae:{key}", "Values": [literal(value)]} for key, value in tags.items()]
 
 
 def _tag_specifications(tags: Mapping[str, str], *resource_types: str) -> list[dict[str, Any]]:

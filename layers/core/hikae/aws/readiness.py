@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from hikae.aws.errors import reading, send
+from hikae.aws.filtering import filters_by
 from hikae.ports import NotFound
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ class Ec2KeyPairs:
 
     def public_keys(self, names: Collection[str]) -> Mapping[str, str]:
         """See `ports.PublicKeys`. Asked by a filter: one that is not there must not hide those that are."""
+        found: dict[str, str] = {}
         with reading("key pairs"):
-            found = self._client.describe_key_pairs(
-                Filters=[{"Name": "key-name", "Values": sorted(names)}], IncludePublicKey=True
-            )
-        return {pair["KeyName"]: pair["PublicKey"].strip() for pair in found["KeyPairs"] if pair.get("PublicKey")}
+            for filters in filters_by("key-name", names):
+                answer = self._client.describe_key_pairs(Filters=filters, IncludePublicKey=True)
+                found |= {
+                    each["KeyName"]: each["PublicKey"].strip() for each in answer["KeyPairs"] if each.get("PublicKey")
+                }
+        return found
 
     def import_key_pair(self, name: str, public_key: str) -> None:
         """See `ports.KeyPairImporter`."""

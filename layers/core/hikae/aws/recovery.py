@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hikae.aws.documents import read_text
 from hikae.aws.errors import reading, send, translate
+from hikae.aws.filtering import filters_by
 from hikae.aws.quotas import ServiceQuotas
 from hikae.domain.document import PlanError
 from hikae.domain.ladder import InstanceType, read_instance_type
@@ -82,7 +83,7 @@ class Ec2Recoverer:
 
     def images(self, images: Collection[str]) -> Mapping[str, str]:
         """See `ports.Recoverer`."""
-        found = self._images([{"Name": "image-id", "Values": sorted(images)}]) if images else []
+        found = (image for filters in filters_by("image-id", images) for image in self._images(filters))
         return {image["ImageId"]: image["State"] for image in found}
 
     def find_image(self, name: str) -> Made | None:
@@ -252,10 +253,10 @@ class Ec2Surroundings:
 
     def subnets(self, subnets: Collection[str]) -> Mapping[str, Subnet]:
         """See `ports.Surroundings`. Asked by a filter: an id that is not there must not hide those that are."""
-        if not subnets:
-            return {}
+        found: list[Any] = []
         with reading("subnets"):
-            found = self._ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": sorted(subnets)}])["Subnets"]
+            for filters in filters_by("subnet-id", subnets):
+                found.extend(self._ec2.describe_subnets(Filters=filters)["Subnets"])
         return {
             subnet["SubnetId"]: Subnet(
                 id=subnet["SubnetId"],
@@ -270,53 +271,48 @@ class Ec2Surroundings:
 
     def security_groups(self, groups: Collection[str]) -> Mapping[str, str]:
         """See `ports.Surroundings`."""
-        if not groups:
-            return {}
+        found: dict[str, str] = {}
         with reading("security groups"):
-            found = self._ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": sorted(groups)}])
-        return {group["GroupId"]: group.get("VpcId", "") for group in found["SecurityGroups"]}
+            for filters in filters_by("group-id", groups):
+                answer = self._ec2.describe_security_groups(Filters=filters)
+                found |= {group["GroupId"]: group.get("VpcId", "") for group in answer["SecurityGroups"]}
+        return found
 
     def key_pairs(self, names: Collection[str]) -> frozenset[str]:
         """See `ports.Surroundings`."""
+        found: set[str] = set()
         with reading("key pairs"):
-            found = self._ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": sorted(names)}])
-        return frozenset(pair["KeyName"] for pair in found["KeyPairs"])
+            for filters in filters_by("key-name", names):
+                found.update(pair["KeyName"] for pair in self._ec2.describe_key_pairs(Filters=filters)["KeyPairs"])
+        return frozenset(found)
 
     def placement_groups(self, names: Collection[str]) -> frozenset[str]:
         """See `ports.Surroundings`."""
-        if not names:
-            return frozenset()
+        found: set[str] = set()
         with reading("placement groups"):
-            found = self._ec2.describe_placement_groups(
-                Filters=[
-                    {"Name": "group-name", "Values": sorted(names)},
-                    {"Name": "state", "Values": ["available"]},
-                ]
-            )
-        return frozenset(group["GroupName"] for group in found["PlacementGroups"])
+            for filters in filters_by("group-name", names, {"Name": "state", "Values": ["available"]}):
+                answer = self._ec2.describe_placement_groups(Filters=filters)
+                found.update(group["GroupName"] for group in answer["PlacementGroups"])
+        return frozenset(found)
 
     def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
         """See `ports.Surroundings`."""
         known: dict[str, InstanceType] = {}
         with reading("instance types"):
-            for page in self._ec2.get_paginator("describe_instance_types").paginate(
-                Filters=[{"Name": "instance-type", "Values": sorted(names)}]
-            ):
-                known.update({each["InstanceType"]: read_instance_type(each) for each in page["InstanceTypes"]})
+            for filters in filters_by("instance-type", names):
+                for page in self._ec2.get_paginator("describe_instance_types").paginate(Filters=filters):
+                    known.update({each["InstanceType"]: read_instance_type(each) for each in page["InstanceTypes"]})
         return known
 
     def offered(self, names: Collection[str], zones: Collection[str]) -> frozenset[tuple[str, str]]:
         """See `ports.Surroundings`."""
         offered: set[tuple[str, str]] = set()
         with reading("instance type offerings"):
-            for page in self._ec2.get_paginator("describe_instance_type_offerings").paginate(
-                LocationType="availability-zone",
-                Filters=[
-                    {"Name": "instance-type", "Values": sorted(names)},
-                    {"Name": "location", "Values": sorted(zones)},
-                ],
-            ):
-                offered.update((each["InstanceType"], each["Location"]) for each in page["InstanceTypeOfferings"])
+            for filters in filters_by("instance-type", names, {"Name": "location", "Values": sorted(zones)}):
+                for page in self._ec2.get_paginator("describe_instance_type_offerings").paginate(
+                    LocationType="availability-zone", Filters=filters
+                ):
+                    offered.update((each["InstanceType"], each["Location"]) for each in page["InstanceTypeOfferings"])
         return frozenset(offered)
 
     def running_types(self) -> Mapping[str, int]:
