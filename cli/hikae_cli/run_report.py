@@ -114,6 +114,8 @@ def _member_lines(member: Member, forecast: "Forecast") -> Iterator[str]:
         return
     for number, rung in enumerate(member.rungs):
         yield f"{'' if number == 0 else 'or, where there is no capacity, '}{rung.type} in {rung.subnet} ({rung.zone})"
+    for refusal in member.refusals:
+        yield f"not taken: {refusal}"
     target = forecast.targets.get(member.resource)
     if target is not None:
         yield f"security groups {', '.join(target.security_groups) or 'none'}"
@@ -157,6 +159,7 @@ def _member_json(member: Member, forecast: "Forecast", now: datetime) -> dict[st
         "age_seconds": (now - member.source_time).total_seconds(),
         "batch": member.batch,
         "rungs": [{"type": each.type, "subnet": each.subnet, "zone": each.zone} for each in member.rungs],
+        "refused_rungs": list(member.refusals),
         "security_groups": list(target.security_groups) if target else [],
         "key_pair": (target.key_name if target else "") or None,
         "instance_profile": (target.profile if target else "") or None,

@@ -92,6 +92,22 @@ def test_what_lacks_for_one_need_not_stop_the_others(restore, installation, reco
     assert tags_of(made)["hikae:recovered-resource"] == second
 
 
+def test_a_dry_run_names_the_subnet_that_is_full_beside_the_way_that_is_left(restore, installation):
+    ec2, vpc = installation.twin.client("ec2", RECOVERY), installation.restore_vpc
+    full = ec2.create_subnet(VpcId=vpc["vpc"], CidrBlock="172.31.48.0/28", AvailabilityZone=f"{RECOVERY}a")["Subnet"]
+    for _ in range(full["AvailableIpAddressCount"]):
+        ec2.create_network_interface(SubnetId=full["SubnetId"])
+    installation.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{full['SubnetId']}, {vpc['b']}]\ndefault_security_groups: [{vpc['group']}]\n"
+    )
+    result = restore("--group", "shop", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"    m5.large in {vpc['b']} ({RECOVERY}b)\n" in result.stdout
+    assert f"    not taken: subnet {full['SubnetId']} has no free address\n" in result.stdout
+    for member in json.loads(restore("--group", "shop", "--dry-run", "--json").stdout)["members"]:
+        assert member["refused_rungs"] == [f"subnet {full['SubnetId']} has no free address"]
+
+
 def test_nobody_is_told_to_go_on_without_everything(restore, installation):
     installation.set_recovery_settings("version: 1\n")
     assert "--partial" not in restore("--group", "shop", "--yes").stderr

@@ -109,10 +109,9 @@ def _check(
     problems = list(target.problems)
     subnets = site.surroundings.subnets(target.all_subnets)
     problems.extend(f"subnet {each} is not there" for each in target.all_subnets if each not in subnets)
-    there = [subnets[each] for each in target.subnets if each in subnets]
-    needed = {each.id: count_addresses(target.interfaces, each.id) for each in there}
-    usable = [each for each in there if each.free >= needed[each.id]]
-    problems.extend(_too_full(each, needed[each.id]) for each in there if each.free < needed[each.id])
+    usable, full = _with_room(target, subnets)
+    if not usable:
+        problems.extend(full)
     problems.extend(_check_groups(target, subnets, site))
     if target.key_name and target.key_name not in site.surroundings.key_pairs([target.key_name]):
         remedy = "import its public key, or name another under key_pairs"
@@ -139,9 +138,25 @@ def _check(
                 member,
                 type=_type(manifest),
                 rungs=ladder.rungs,
-                refusals=member.refusals or ladder.refusals,
+                refusals=member.refusals or (*full, *ladder.refusals),
             )
     return member, problems
+
+
+def _with_room(target: Target, subnets: Mapping[str, Subnet]) -> tuple[list[Subnet], list[str]]:
+    """The subnets that have room for it, and in words those that do not: such a one is a rung less, like a full zone.
+
+    One that is not there is something else: the settings name it, and whoever wrote them meant another.
+    """
+    usable: list[Subnet] = []
+    full: list[str] = []
+    for subnet in (subnets[each] for each in target.subnets if each in subnets):
+        needed = count_addresses(target.interfaces, subnet.id)
+        if subnet.free >= needed:
+            usable.append(subnet)
+        else:
+            full.append(_too_full(subnet, needed))
+    return usable, full
 
 
 def _too_full(subnet: Subnet, needed: int) -> str:
