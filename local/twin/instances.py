@@ -139,7 +139,8 @@ class InstancesBackend(ImageCatalog):
         instance_type = asked or told.get("InstanceType") or DEFAULT_TYPE
         check_machine(instance_type, image)
         self._check_key_pair(kwargs.get("key_name") or told.get("KeyName"))
-        self._check_vcpus(instance_type, count)
+        if not kwargs.get("instance_market_options"):
+            self._check_vcpus(instance_type, count)
         self._check_address(kwargs.get("private_ip"), subnet_id=kwargs.get("subnet_id"))
         tags = kwargs.pop("tags", None) or {}
         reservation = super().run_instances(
@@ -178,7 +179,8 @@ class InstancesBackend(ImageCatalog):
     def _check_vcpus(self, instance_type: str, count: int) -> None:
         """VcpuLimitExceeded above the quota on running On-Demand instances, which is counted in vCPUs.
 
-        EC2 User Guide, "On-Demand Instance quotas"; errors-overview. Only the standard families have a quota here.
+        EC2 User Guide, "On-Demand Instance quotas"; errors-overview. Only the standard families have a quota here. Spot
+        Instances have quotas of their own ("Spot Instance quotas"), which are not kept to.
         """
         if not _is_standard(instance_type):
             return
@@ -186,7 +188,7 @@ class InstancesBackend(ImageCatalog):
         kinds = Counter(
             self._instances_by_id[each].instance_type
             for each in self._launches
-            if self.get_instance(each).state in ("pending", "running")
+            if self.get_instance(each).state in ("pending", "running") and self.get_instance(each).lifecycle != "spot"
         )
         kinds[instance_type] += count
         wanted = sum(_vcpus(kind) * number for kind, number in kinds.items() if _is_standard(kind))

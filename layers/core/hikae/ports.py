@@ -430,7 +430,7 @@ class Surroundings(Protocol):
         """Which of these types are offered in which of these Availability Zones."""
 
     def running_types(self) -> Mapping[str, int]:
-        """How many instances of each type are pending or running."""
+        """How many instances of each type are pending or running and count towards the Running On-Demand quotas."""
 
     def vcpu_quotas(self, names: Collection[str]) -> Mapping[str, int]:
         """The limits of these quotas on vCPUs, as far as AWS lists them."""

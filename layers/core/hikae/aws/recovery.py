@@ -323,8 +323,8 @@ class Ec2Surroundings:
                 Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}],
                 PaginationConfig={"PageSize": _PAGE},
             ):
-                for reservation in page["Reservations"]:
-                    running.update(each["InstanceType"] for each in reservation.get("Instances", []))
+                instances = (each for reservation in page["Reservations"] for each in reservation.get("Instances", []))
+                running.update(each["InstanceType"] for each in instances if _is_on_demand(each))
         return running
 
     def vcpu_quotas(self, names: Collection[str]) -> Mapping[str, int]:
@@ -335,6 +335,24 @@ class Ec2Surroundings:
         """See `ports.Surroundings`."""
         with reading(self._key_arn):
             return self._kms.describe_key(KeyId=self._key_arn)["KeyMetadata"].get("KeyState") == "Enabled"
+
+
+_NOT_ON_DEMAND = frozenset({"spot", "scheduled", "capacity-block"})
+"""What has quotas of its own, or a reservation in place of one.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-how.html
+"""
+
+
+def _is_on_demand(described: Mapping[str, Any]) -> bool:
+    """Whether an instance counts towards the Running On-Demand quotas: on a Dedicated Host, the host is what counts.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html#ec2-on-demand-instances-limits
+    https://docs.aws.amazon.com/general/latest/gr/ec2-service.html has a quota on Dedicated Hosts for each family.
+    """
+    is_on_host = described.get("Placement", {}).get("Tenancy") == "host"
+    return described.get("InstanceLifecycle") not in _NOT_ON_DEMAND and not is_on_host
 
 
 _AT_ONCE: Final = 64
