@@ -23,6 +23,7 @@ from hikae.domain.runs import Step, describe_failure
 from hikae.operations.copy_recovery_points import Copying
 from hikae.operations.prune_recovery_points import Pruned
 from hikae.operations.recovery.site import RecoverySite
+from hikae.operations.recovery.start_drills import Started, start_drills
 from hikae.operations.recovery.sweep import Swept, sweep
 from hikae.operations.recovery.take_step import take_step
 from hikae.operations.report_objectives import Report
@@ -332,6 +333,11 @@ class Installation:
     def sweep(self) -> Swept:
         """One run of the sweep."""
         return sweep(self.recovery_site(), now=self.twin.clock.now())
+
+    def start_drills(self, now: datetime | None = None) -> Started:
+        """One look for drills that are due."""
+        ledger = wiring.slot_ledger(self.recovery)
+        return start_drills(self.recovery_site(), ledger=ledger, now=now or self.twin.clock.now())
 
     def end_execution(self, name: str) -> None:
         """The execution is over, for whatever reason."""

@@ -1,6 +1,5 @@
 """The operations under test, each brought to the moment before it runs; and one whole run around it."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from hikae.domain.model import Region
+from hikae.operations.recovery.start_drills import name_drill
 from local.chaos.delivery import EVENTS, MESSAGES, TICKS, Delivery, schedule_deliveries
 from local.chaos.stage import Stage, Wanted, deliver_one_by_one
 from local.chaos.verdict import Ending, look
@@ -293,7 +293,7 @@ def _until(minutes: float) -> Callable[[Stage], None]:
 def _drill_of(world: World) -> str:
     """The name that the schedule gives to the drill of a world's group."""
     [plan] = world.plans
-    return f"drill-{plan}-20261122t1211-{hashlib.sha256(b'shop').hexdigest()[:8]}"
+    return name_drill(plan, "shop", SLOT + timedelta(minutes=11))
 
 
 _RECOVERY = (

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from hikae.domain.model import Region
-from hikae.operations.recovery.start_drills import start_drills
 from hikae.runtime import wiring
 from local.chaos.operations import IMAGES, SLOT, SNAPSHOTS, World
 from local.chaos.stage import Stage
@@ -142,9 +141,8 @@ def _run(world: World) -> Iterator[tuple[str, Region, Asked]]:
             for mode in ("drill", "restore"):
                 player = installation.recover(f"{mode}-1")
                 player.play({"request": {"mode": mode, "plan": plan, "group": "shop", "started_by": "test"}})
-            site = installation.recovery_site()
             installation.sweep()
-            start_drills(site, now=stage.now)
+            installation.start_drills()
             wiring.readiness(installation.recovery, asks_primary=True, imports_keys=False, now=stage.now)
             function = ""
     yield from found

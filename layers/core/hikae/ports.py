@@ -295,13 +295,16 @@ class JobQueue(Protocol):
 
 
 class SlotLedger(Protocol):
-    """Which slot of a rule was dealt with last: only so that missed slots can be told, never to decide what exists."""
+    """Which slot of a rule was dealt with last: only so that missed slots can be told, never to decide what exists.
+
+    A plan's drill has slots, too, under a name that no rule can have.
+    """
 
     def last(self, plan: str, rule: str, *, schedule: str) -> datetime | None:
         """The newest slot that is done with; None for a rule that is new, or had another schedule then."""
 
     def mark(self, plan: str, rule: str, slot: datetime, *, schedule: str, now: datetime) -> None:
-        """Remember that the last job of `slot` was accepted, or that it was reported as missed."""
+        """Remember that the last job or drill of `slot` was accepted, or that it was reported as missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,11 +493,22 @@ class Signer(Protocol):
         """
 
 
+class ExecutionState(StrEnum):
+    """How far an execution is.
+
+    UNKNOWN: there is none, or none any more after 90 days, or it was started a moment ago and does not show yet.
+    """
+
+    UNDER_WAY = "under-way"
+    OVER = "over"
+    UNKNOWN = "unknown"
+
+
 class Executions(Protocol):
     """The executions of the recover state machine."""
 
-    def is_running(self, run: str) -> bool:
-        """Whether the run's execution is under way.
+    def state(self, run: str) -> ExecutionState:
+        """How far the run's execution is.
 
         Raises:
             Unreachable: nobody knows.

@@ -39,6 +39,29 @@ def test_how_an_execution_ended(described: dict[str, str], said: str) -> None:
     assert executions(**described).how_it_ended("drill-1") == said
 
 
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("RUNNING", "under-way"),
+        ("PENDING_REDRIVE", "under-way"),
+        ("SUCCEEDED", "over"),
+        ("FAILED", "over"),
+        ("ABORTED", "over"),
+        ("TIMED_OUT", "over"),
+    ],
+)
+def test_how_far_an_execution_is(status: str, state: str) -> None:
+    assert executions(status=status).state("drill-1") == state
+
+
+def test_an_execution_that_does_not_show_is_neither_under_way_nor_over() -> None:
+    client = boto3.client("stepfunctions", region_name="us-west-2")
+    stubber = Stubber(client)
+    stubber.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
+    stubber.activate()
+    assert StepFunctionsExecutions(client, state_machine_arn=MACHINE).state("drill-1") == "unknown"
+
+
 @pytest.mark.parametrize(("code", "says_nothing"), [("ExecutionDoesNotExist", True), ("InternalFailure", False)])
 def test_one_that_nobody_knows_any_more_ended_somehow_and_one_that_nobody_can_see_is_unknown(
     code: str,

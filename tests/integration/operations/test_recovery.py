@@ -617,6 +617,18 @@ def test_a_drill_that_is_stopped_at_any_step_is_swept_and_recorded(group: Instal
     assert group.sweep().outcomes == ()
 
 
+def test_a_run_that_has_just_begun_is_not_swept_though_its_execution_does_not_show_yet(group: Installation) -> None:
+    """DescribeExecution is eventually consistent, and a sweep comes every five minutes."""
+    group.step("select", "drill-1", DRILL_REQUEST)
+    group.advance(minutes=9)
+    assert group.sweep().outcomes == ()
+    assert group.recovery_site().load("drill-1").failure == ""
+    group.advance(minutes=1)
+    [outcome] = group.sweep().outcomes
+    assert (outcome.resource, outcome.status) == ("drill-1", "deleted")
+    assert record_of(group, "drill-1")["failure"] == "after select: its execution ended before it was recorded"
+
+
 class Dying:
     """The function, dying at each of its requests in turn, and called again until it gets through."""
 

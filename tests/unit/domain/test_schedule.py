@@ -387,11 +387,35 @@ def test_what_is_due_can_still_be_started(schedule, stretch, window):
         ("06:00", "10:00", ["07:00", "08:00", "09:00"]),
     ],
 )
-def test_slots_between_the_last_dispatched_and_the_newest_are_missed(last, newest, expected):
+def test_slots_between_the_last_one_done_with_and_the_due_one_are_missed(last, newest, expected):
+    slot = at(f"2026-11-22T{newest}")
     found = missed(
         "0 * * * *",
         timezone=ZoneInfo("UTC"),
+        start_window=60 * MINUTE,
         last=last and at(f"2026-11-22T{last}"),
-        newest=at(f"2026-11-22T{newest}"),
+        due=DueSlot(slot=slot, deadline=slot + 60 * MINUTE),
+        now=slot + MINUTE,
+    )
+    assert found == [at(f"2026-11-22T{time}") for time in expected]
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "expected"),
+    [
+        (None, "10:30", []),  # a new rule
+        ("06:00", "07:29", []),  # the next one is not due yet, or its window is open
+        ("06:00", "08:30", ["07:00", "08:00"]),
+        ("08:00", "08:45", []),
+    ],
+)
+def test_where_no_slot_is_due_those_whose_window_has_closed_are_missed(last, now, expected):
+    found = missed(
+        "0 * * * *",
+        timezone=ZoneInfo("UTC"),
+        start_window=30 * MINUTE,
+        last=last and at(f"2026-11-22T{last}"),
+        due=None,
+        now=at(f"2026-11-22T{now}"),
     )
     assert found == [at(f"2026-11-22T{time}") for time in expected]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hikae.aws.errors import reading
-from hikae.ports import NotFound, Refused, Signature
+from hikae.ports import ExecutionState, NotFound, Refused, Signature
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -56,9 +56,12 @@ class StepFunctionsExecutions:
         self._client = client
         self._arn = state_machine_arn
 
-    def is_running(self, run: str) -> bool:
+    def state(self, run: str) -> ExecutionState:
         """See `ports.Executions`."""
-        return self._describe(run).get("status") in _UNDER_WAY
+        status = self._describe(run).get("status")
+        if status is None:
+            return ExecutionState.UNKNOWN
+        return ExecutionState.UNDER_WAY if status in _UNDER_WAY else ExecutionState.OVER
 
     def how_it_ended(self, run: str) -> str:
         """See `ports.Executions`."""
@@ -67,6 +70,10 @@ class StepFunctionsExecutions:
         return ": ".join(part for part in (how, described.get("error"), described.get("cause")) if how and part)
 
     def _describe(self, run: str) -> Mapping[str, Any]:
+        """Nothing where it is not found, as one may be for a while that has just been started.
+
+        https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+        """
         arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{run}"
         try:
             with reading(arn):

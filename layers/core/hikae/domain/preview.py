@@ -230,13 +230,9 @@ class Preview:
                 slots = {point.tags.identity.slot: False for point in known}
                 slots |= {point.tags.identity.slot: True for point in known if point.is_complete}
                 last = max(slots, default=None)
-                if due is not None:
-                    missed = schedule.missed(rule.schedule, timezone=timezone, last=last, newest=due.slot)
-                elif last is not None:
-                    closed = schedule.slots(rule.schedule, timezone=timezone, after=last, until=self._now - window)
-                    missed = list(closed)
-                else:
-                    missed = []
+                missed = schedule.missed(
+                    rule.schedule, timezone=timezone, start_window=window, last=last, due=due, now=self._now
+                )
                 if missed:
                     slots_passed = "1 slot has" if len(missed) == 1 else f"{len(missed)} slots have"
                     reason = f"{slots_passed} passed without a point since {format_time(missed[0])}"

@@ -133,11 +133,23 @@ def newest_due(schedule: str, *, timezone: ZoneInfo, start_window: timedelta, no
     return DueSlot(slot=due, deadline=min(closes, following))
 
 
-def missed(schedule: str, *, timezone: ZoneInfo, last: datetime | None, newest: datetime) -> list[datetime]:
-    """The slots between the `last` one that was dispatched and the `newest` due one: nobody will make them up.
+def missed(  # noqa: PLR0913 - what a slot goes by
+    schedule: str,
+    *,
+    timezone: ZoneInfo,
+    start_window: timedelta,
+    last: datetime | None,
+    due: DueSlot | None,
+    now: datetime,
+) -> list[datetime]:
+    """The slots after the `last` one that is done with whose time is over at `now`: nobody will make them up.
 
-    Without a `last` one the rule is new, and nothing was missed.
+    Those before the one that is `due`; where none is, those whose window has closed, so that they are told then and not
+    only when the next one is due, which may be a month later. Without a `last` one the schedule is new, and nothing was
+    missed.
     """
-    if last is None or last >= newest:
+    if last is None:
         return []
-    return [slot for slot in slots(schedule, timezone=timezone, after=last, until=newest) if slot < newest]
+    if due is None:
+        return list(slots(schedule, timezone=timezone, after=last, until=now - start_window))
+    return [slot for slot in slots(schedule, timezone=timezone, after=last, until=due.slot) if slot < due.slot]

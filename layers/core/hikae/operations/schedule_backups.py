@@ -162,16 +162,13 @@ def _dispatch(  # noqa: PLR0913 - one keyword per port
     due = schedule.newest_due(rule.schedule, timezone=plan.timezone, start_window=rule.start_window, now=now)
     jobs: list[Job] = []
     there: set[str] = set()
-    missed: list[datetime] = []
     last = ledger.last(plan.name, rule.name, schedule=rule.schedule)
-    if due is None and last is not None:
-        # Told when its window has closed, not only when the next slot is due, which may be a month later.
-        closed = schedule.slots(rule.schedule, timezone=plan.timezone, after=last, until=now - rule.start_window)
-        missed = list(closed)
-        if missed:
-            ledger.mark(plan.name, rule.name, missed[-1], schedule=rule.schedule, now=now)
+    missed = schedule.missed(
+        rule.schedule, timezone=plan.timezone, start_window=rule.start_window, last=last, due=due, now=now
+    )
+    if due is None and missed:
+        ledger.mark(plan.name, rule.name, missed[-1], schedule=rule.schedule, now=now)
     if due is not None:
-        missed = schedule.missed(rule.schedule, timezone=plan.timezone, last=last, newest=due.slot)
         there = _points_of_slot(due.slot, installation=installation, rule=rule, holdings=holdings)
         candidates = _jobs(plan, rule, due, chosen.selected, installation=installation, place=holdings.place)
         jobs = [job for job in candidates if naming.point_id(job.identity) not in there]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hikae.operations.recovery.site import RecoverySite
     from hikae.operations.report_objectives import Report
     from hikae.operations.schedule_backups import Tick
-    from hikae.ports import PlanStore
+    from hikae.ports import PlanStore, SlotLedger
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +57,6 @@ def tick(settings: Settings, *, now: datetime) -> "Tick":
     """Run schedule_backups for this site."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Fleet, Ec2Holdings  # noqa: PLC0415
-    from hikae.aws.ledger import DynamoSlotLedger  # noqa: PLC0415
     from hikae.aws.queues import SqsJobQueue  # noqa: PLC0415
     from hikae.operations.schedule_backups import schedule_backups  # noqa: PLC0415
 
@@ -70,7 +69,7 @@ def tick(settings: Settings, *, now: datetime) -> "Tick":
         fleet=Ec2Fleet(clients.reading_ec2(), place=settings.place),
         holdings=Ec2Holdings(clients.reading_ec2(), place=settings.place),
         queues={Kind.SNAPSHOT_SET: snapshots, Kind.SNAPSHOT: snapshots, Kind.IMAGE: images},
-        ledger=DynamoSlotLedger(clients.dynamodb(), table=settings.table),
+        ledger=slot_ledger(settings),
         inventory=S3Documents(clients.s3(), bucket=settings.bucket),
         now=now,
     )
@@ -288,6 +287,13 @@ def recovery_site(settings: Settings) -> "RecoverySite":
         ),
         code_version=settings.code_version,
     )
+
+
+def slot_ledger(settings: Settings) -> "SlotLedger":
+    """Which slots of this site are done with."""
+    from hikae.aws.ledger import DynamoSlotLedger  # noqa: PLC0415 - as above
+
+    return DynamoSlotLedger(clients_for(settings.place.region).dynamodb(), table=settings.table)
 
 
 def reporter(settings: Settings, *, now: datetime) -> "Report":

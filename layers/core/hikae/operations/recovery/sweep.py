@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hikae.domain.naming import run_tag
+from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
 from hikae.domain.teardown import GOING, GONE
 from hikae.operations.recovery.site import RecoverySite
 from hikae.operations.recovery.take_step import take_step
 from hikae.operations.recovery.under_way import list_unrecorded
-from hikae.ports import NotFound, Outcome, PortError, Status
+from hikae.ports import ExecutionState, NotFound, Outcome, PortError, Status
 
 STOPPED = "its execution ended before it was recorded"
 """Where Step Functions does not know any more how."""
@@ -33,7 +34,7 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
         try:
             if mode is None and _is_long_over(site.load(name), now):
                 continue  # it was recorded, and its evidence has had its time
-            if site.executions.is_running(name):
+            if _is_under_way(name, site, now):
                 continue
             outcomes.append(_end(name, mode, site, now))
         except (PortError, RunError) as error:
@@ -44,6 +45,18 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
 def _is_long_over(run: Run, now: datetime) -> bool:
     """Evidence follows at once where a run is over, or with the sweeps of the next minutes; it is kept for days."""
     return run.ended_at is not None and now - run.ended_at >= _EVIDENCE_FOLLOWS
+
+
+def _is_under_way(name: str, site: RecoverySite, now: datetime) -> bool:
+    """Whether the run's execution goes on: also where it does not show and the run began only a moment ago."""
+    state = site.executions.state(name)
+    if state is not ExecutionState.UNKNOWN:
+        return state is ExecutionState.UNDER_WAY
+    try:
+        run = site.load(name)
+    except (NotFound, RunError):
+        return False  # a run has its document before it makes anything, so this one began long ago
+    return abs(now - run.began_at) < CONSISTENCY_DELAY
 
 
 def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
