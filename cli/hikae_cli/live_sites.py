@@ -1,6 +1,6 @@
 """Where a preview begins from the live state: both sites as their own pruning sees them, read only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -103,9 +103,10 @@ def _site(settings: Settings, survey: Survey, plan: Plan, home: Settings, only: 
 
 
 def _choices(plan: Plan, here: Survey) -> Iterator[tuple[str, Rule, Choice]]:
+    volume_tags: dict[str, Mapping[str, str]] = {volume.id: volume.tags for volume in here.volumes}
     for rule in plan.rules:
         for instance in here.instances:
-            yield instance.id, rule, choose_instance(plan.selection, rule, instance)
+            yield instance.id, rule, choose_instance(plan.selection, rule, instance, volume_tags=volume_tags)
         for volume in here.volumes:
             yield volume.id, rule, choose_volume(plan.selection, rule, volume)
 

@@ -56,6 +56,10 @@ class NotFound(Refused):
     """What the call is about does not exist (or not yet, or no longer)."""
 
 
+class Gone(NotFound):
+    """What the call is about was there, and has ended or been deleted since."""
+
+
 class NoCapacity(Refused):
     """EC2 has no room for it there, of that type, or by the account's quota: elsewhere or otherwise it may go."""
 
@@ -140,7 +144,8 @@ class Sources(Protocol):
         """What the job's resource is now.
 
         Raises:
-            NotFound: it does not exist.
+            Gone: it has ended since the tick saw it, and nothing lacks because of it.
+            NotFound: EC2 does not show it, for a reason that nobody knows.
             Refused: it exists and cannot be backed up this way; the message says why.
         """
 

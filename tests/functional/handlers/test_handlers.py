@@ -116,12 +116,29 @@ def test_one_bad_resource_of_a_batch_fails_alone_and_is_named(
     functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = functions.installation.launch(2)
-    event = load_event("snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two)
+    volumes = functions.installation.twin.client("ec2", PRIMARY).describe_volumes()["Volumes"]
+    attached = volumes[0]["VolumeId"]
+    event = load_event(
+        "snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two, vol_0123456789abcdef0=attached
+    )
     assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
     assert {tags_of(each)["hikae:resource"] for each in functions.installation.snapshots()} == {one, two}
     assert metrics_of(capsys.readouterr().out)["FailedResources"] == 1
     [line] = errors_of(caplog)
-    assert line["resource"] == "vol-0123456789abcdef0"
+    assert line["resource"] == attached
+
+
+def test_what_has_ended_since_its_job_was_sent_comes_not_back_and_is_no_failure(
+    functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    [instance] = functions.installation.launch()
+    functions.installation.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=[instance])
+    event = load_event("snapshot_volumes/instance", i_0123456789abcdef0=instance)
+    assert functions.invoke("snapshot_volumes", event) == {"batchItemFailures": []}
+    printed = capsys.readouterr().out
+    assert metrics_of(printed)["FailedResources"] == 0
+    assert metrics_by("status", printed) == {"skipped": {"Outcomes": 1}}
+    assert errors_of(caplog) == []
 
 
 def test_a_job_past_its_deadline_is_reported_and_not_run(
@@ -344,7 +361,7 @@ def test_every_status_that_occurred_is_counted_by_name(
     one, two = functions.installation.launch(2)
     event = load_event("snapshot_volumes/batch", i_0aaaaaaaaaaaaaaa1=one, i_0aaaaaaaaaaaaaaa2=two)
     functions.invoke("snapshot_volumes", event)
-    assert metrics_by("status", capsys.readouterr().out) == {"created": {"Outcomes": 2}, "failed": {"Outcomes": 1}}
+    assert metrics_by("status", capsys.readouterr().out) == {"created": {"Outcomes": 2}, "skipped": {"Outcomes": 1}}
 
 
 def test_a_scheduled_run_says_that_it_came_to_its_end_and_a_dry_run_does_not(

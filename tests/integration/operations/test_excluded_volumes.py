@@ -1,10 +1,11 @@
 """Volumes that a rule leaves out are in no point, and everything else of the instance is."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from hikae.domain.model import SiteRole
+from hikae.domain.model import SiteRole, VolumeExclusion
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 
 DEVICES = [
@@ -98,6 +99,55 @@ def test_an_instance_of_which_nothing_is_left_is_reported_and_not_made(installat
     assert (outcome.resource, outcome.status) == (instance, "failed")
     assert outcome.reason.startswith("nothing of it is left: the plan leaves out data volumes")
     assert installation.snapshots() == []
+
+
+MANY = [
+    {"DeviceName": f"/dev/sd{letter}{number}", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}}
+    for letter in "fg"
+    for number in range(1, 22)
+]
+
+
+@pytest.mark.parametrize(("data_volumes", "is_made"), [(40, True), (41, False)])
+def test_no_set_leaves_out_more_volumes_than_one_call_can(
+    installation: Installation,
+    data_volumes: int,
+    is_made: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    [instance] = installation.launch(BlockDeviceMappings=MANY[:data_volumes])
+    installation.apply("production", without(SNAPSHOT_PLAN, "{data: true}"))
+    [rule] = installation.tick().rules
+    assert len(rule.unprotectable) == (not is_made)
+    outcomes = [installation.carry_out(job) for job in installation.jobs()]
+    assert [outcome.status for outcome in outcomes] == (["created"] if is_made else [])
+    if not is_made:
+        [told] = rule.unprotectable
+        assert told.resource == instance
+        assert told.reason.startswith(
+            "exclude_volumes leaves out 41 of its data volumes, and EC2 leaves at most 40 out"
+        )
+
+
+def test_a_job_that_would_leave_out_too_many_volumes_is_refused_before_ec2_is_asked(
+    installation: Installation,
+) -> None:
+    """As one of which the tick did not know it yet."""
+    [instance] = installation.launch(BlockDeviceMappings=MANY[:41])
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    outcome = installation.carry_out(replace(job, exclude_volumes=VolumeExclusion(data=True)))
+    assert (outcome.resource, outcome.status) == (instance, "failed")
+    assert outcome.reason.endswith("leave out fewer, or protect it by a rule with `protect: image`")
+    assert installation.twin.count("CreateSnapshots") == 0
+
+
+def test_an_image_leaves_out_as_many_volumes_as_one_likes(installation: Installation) -> None:
+    installation.launch(tags={"Backup": "image"}, BlockDeviceMappings=MANY[:41])
+    installation.apply("web-images", without(IMAGE_PLAN, "{data: true}"))
+    [outcome] = installation.back_up()
+    assert outcome.status == "created"
+    assert len(installation.snapshots()) == 1
 
 
 def test_a_detached_volume_is_protected_whatever_is_said_about_the_volumes_of_instances(

@@ -3,8 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from hikae.domain.naming import manifest_key, read_tags
 from local.inprocess import PRIMARY, SNAPSHOT_PLAN, Installation, tags_of
+from local.twin.faults import refused
 
 
 def test_an_instance_gets_one_set_with_a_snapshot_of_each_volume(installation: Installation) -> None:
@@ -80,26 +83,75 @@ def test_a_job_past_its_deadline_is_reported_and_not_run(installation: Installat
     assert installation.snapshots() == []
 
 
-def test_an_instance_that_vanished_is_named(installation: Installation) -> None:
+@pytest.mark.parametrize(("minutes", "state"), [(0, "shutting-down"), (10, "terminated")])
+def test_an_instance_that_ended_since_the_tick_is_skipped_as_the_tick_would(
+    installation: Installation, minutes: int, state: str
+) -> None:
     [instance] = installation.launch()
     installation.apply("production", SNAPSHOT_PLAN)
     installation.tick()
     [job] = installation.jobs()
     installation.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=[instance])
-    installation.advance(minutes=10)
+    installation.advance(minutes=minutes)
     outcome = installation.carry_out(job)
-    assert (outcome.resource, outcome.status) == (instance, "failed")
-    assert "not there any more" in outcome.reason
+    assert (outcome.resource, outcome.status, outcome.is_failure) == (instance, "skipped", False)
+    assert outcome.reason == f"it has ended since the tick saw it (the instance is {state})"
+    assert installation.snapshots() == []
+    s3 = installation.twin.client("s3", PRIMARY)
+    assert s3.list_objects_v2(Bucket=installation.primary.bucket, Prefix="manifests/")["KeyCount"] == 0
 
 
-def test_a_volume_that_was_never_there_is_named(installation: Installation) -> None:
-    installation.detached_volume()
+def test_a_volume_that_was_deleted_since_the_tick_is_skipped(installation: Installation) -> None:
+    volume = installation.detached_volume()
     installation.apply("production", SNAPSHOT_PLAN)
     installation.tick()
     [job] = installation.jobs()
-    gone = replace(job, identity=replace(job.identity, resource="vol-0123456789abcdef0"))
-    outcome = installation.carry_out(gone)
-    assert (outcome.resource, outcome.status) == ("vol-0123456789abcdef0", "failed")
+    installation.twin.client("ec2", PRIMARY).delete_volume(VolumeId=volume)
+    installation.advance(minutes=10)
+    outcome = installation.carry_out(job)
+    assert (outcome.resource, outcome.status, outcome.is_failure) == (volume, "skipped", False)
+    assert outcome.reason == f"it has ended since the tick saw it (there is no volume {volume} any more)"
+
+
+def test_an_instance_that_ec2_does_not_show_at_all_is_a_failure(installation: Installation) -> None:
+    """A terminated one would show for about an hour: nobody knows what this is."""
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    unknown = replace(job, identity=replace(job.identity, resource="i-0123456789abcdef0"))
+    outcome = installation.carry_out(unknown)
+    assert (outcome.resource, outcome.status) == ("i-0123456789abcdef0", "failed")
+    assert outcome.reason == "it is not there any more (there is no instance i-0123456789abcdef0)"
+
+
+def test_what_the_creating_call_does_not_find_is_a_failure(installation: Installation) -> None:
+    installation.launch()
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    with refused("CreateSnapshots", "InvalidInstanceID.NotFound"):
+        assert installation.carry_out(job).status == "failed"
+
+
+def test_a_volume_that_was_attached_since_the_tick_is_named(installation: Installation) -> None:
+    [instance] = installation.launch(tags={"Backup": "no"})
+    volume = installation.detached_volume(AvailabilityZone=zone_of(installation, instance))
+    installation.apply("production", SNAPSHOT_PLAN)
+    installation.tick()
+    [job] = installation.jobs()
+    ec2 = installation.twin.client("ec2", PRIMARY)
+    ec2.attach_volume(InstanceId=instance, VolumeId=volume, Device="/dev/sdp")
+    installation.advance(minutes=5)
+    outcome = installation.carry_out(job)
+    assert (outcome.resource, outcome.status) == (volume, "failed")
+    assert "protected with its instance" in outcome.reason
+
+
+def zone_of(installation: Installation, instance: str) -> str:
+    [reservation] = installation.twin.client("ec2", PRIMARY).describe_instances(InstanceIds=[instance])["Reservations"]
+    zone: str = reservation["Instances"][0]["Placement"]["AvailabilityZone"]
+    return zone
 
 
 def test_tags_of_the_instance_are_carried_over_as_far_as_they_fit(installation: Installation) -> None:

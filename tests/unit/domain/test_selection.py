@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,3 +238,36 @@ LOGS = SourceVolume(id="vol-logs", device="/dev/sdg")
 def test_each_volume_that_is_left_out_says_why(exclusion, left_out):
     assert exclude_volumes(exclusion, [BOOT, DATA, LOGS]) == left_out
     assert exclusion.is_empty == (exclusion == VolumeExclusion())
+
+
+def many(number: int) -> Instance:
+    devices = [BlockDevice(device="/dev/xvda", volume_id="vol-boot")]
+    devices += [BlockDevice(device=f"/dev/sd{each}", volume_id=f"vol-{each}") for each in range(number)]
+    return instance(root_device="/dev/xvda", block_devices=tuple(devices))
+
+
+SCRATCH = {f"vol-{each}": {"Scratch": "true"} for each in range(41)}
+BY_TAG = VolumeExclusion(tags={"Scratch": frozenset({"true"})})
+
+
+@pytest.mark.parametrize(
+    ("exclusion", "number", "volume_tags", "is_selected"),
+    [
+        (VolumeExclusion(data=True), 40, {}, True),
+        (VolumeExclusion(data=True), 41, {}, False),
+        (VolumeExclusion(data=True, boot=True), 40, {}, True),  # the boot volume is left out in another way
+        (VolumeExclusion(devices=frozenset({"/dev/sd1"})), 60, {}, True),
+        (BY_TAG, 60, SCRATCH, False),
+        (BY_TAG, 60, {}, True),  # nobody knows the tags here; whoever carries it out does
+        (VolumeExclusion(), 60, SCRATCH, True),
+    ],
+)
+def test_an_instance_of_which_more_volumes_are_left_out_than_ec2_can_is_unprotectable(
+    exclusion, number, volume_tags, is_selected
+):
+    rule = replace(SNAPSHOTS, exclude_volumes=exclusion)
+    chosen = choose_instance(PLAN.selection, rule, many(number), volume_tags=volume_tags)
+    assert isinstance(chosen, Selected if is_selected else Unprotectable)
+    # An image names devices to leave out, and as many as one likes.
+    images = replace(IMAGES, exclude_volumes=exclusion)
+    assert isinstance(choose_instance(PLAN.selection, images, many(number), volume_tags=volume_tags), Selected)

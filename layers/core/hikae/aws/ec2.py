@@ -24,7 +24,7 @@ from hikae.domain.model import (
     Volume,
 )
 from hikae.domain.naming import COPY_OF, format_time, parse_time
-from hikae.ports import NotFound, Refused, Source, Unreachable
+from hikae.ports import Gone, NotFound, Refused, Source, Unreachable
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -34,6 +34,7 @@ _PAGE = 1000
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 """
 _GONE = frozenset({"shutting-down", "terminated"})
+_DELETED = frozenset({"deleting", "deleted"})
 _COPIED_VOLUME = "vol-ffffffff"
 """The volume id that copies usually show; the documentation only promises that it is arbitrary:
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
@@ -162,8 +163,11 @@ class Ec2Sources:
         with reading(volume_id):
             found = self._client.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume_id]}])["Volumes"]
         if not found:
-            raise NotFound(f"there is no volume {volume_id}", resource=volume_id)
+            # EC2 keeps no deleted volume in sight. One that is only not shown yet is sent again by the next tick.
+            raise Gone(f"there is no volume {volume_id} any more", resource=volume_id)
         volume: Mapping[str, Any] = found[0]
+        if volume["State"] in _DELETED:
+            raise Gone(f"the volume is {volume['State']}", resource=volume_id)
         if volume["State"] != "available":
             raise Refused(f"the volume is {volume['State']}, not detached; it is protected with its instance")
         return Source(
@@ -179,10 +183,12 @@ class Ec2Sources:
                 "Reservations"
             ]
         if not reservations:
+            # A terminated one stays in sight, usually for an hour, and a job is carried out within minutes:
+            # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
             raise NotFound(f"there is no instance {instance_id}", resource=instance_id)
         instance: Mapping[str, Any] = reservations[0]["Instances"][0]
         if instance["State"]["Name"] in _GONE:
-            raise NotFound(f"the instance is {instance['State']['Name']}")
+            raise Gone(f"the instance is {instance['State']['Name']}", resource=instance_id)
         mappings = [mapping for mapping in instance.get("BlockDeviceMappings", []) if "Ebs" in mapping]
         volume_ids = tuple(mapping["Ebs"]["VolumeId"] for mapping in mappings)
         if not volume_ids:
@@ -597,6 +603,7 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         state=described["State"]["Name"],
         image_id=described.get("ImageId", ""),
         root_device_type=described.get("RootDeviceType", ""),
+        root_device=described.get("RootDeviceName", ""),
         type=described.get("InstanceType", ""),
         block_devices=tuple(
             BlockDevice(device=mapping["DeviceName"], volume_id=mapping["Ebs"]["VolumeId"])

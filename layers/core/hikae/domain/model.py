@@ -106,6 +106,7 @@ class Instance:
     state: str
     image_id: str
     root_device_type: str
+    root_device: str = ""
     type: str = ""
     block_devices: tuple[BlockDevice, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)

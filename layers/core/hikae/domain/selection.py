@@ -2,10 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from hikae.domain.model import Instance, Kind, ResourceId, SourceVolume, Volume, VolumeExclusion
 from hikae.domain.naming import DRILL
 from hikae.domain.plan import Rule, Selection
+
+MAX_LEFT_OUT: Final = 40
+"""How many data volumes one CreateSnapshots can leave out.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +44,16 @@ Choice = Selected | Unprotectable | Skipped | None
 
 
 def choose_instance(  # noqa: PLR0911 - every return is a choice of its own
-    selection: Selection, rule: Rule, instance: Instance, *, instance_stores: Mapping[str, str] | None = None
+    selection: Selection,
+    rule: Rule,
+    instance: Instance,
+    *,
+    instance_stores: Mapping[str, str] | None = None,
+    volume_tags: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Choice:
     """What `rule` makes of `instance`; None where the plan does not name it, or it does not exist any more.
+
+    `volume_tags` are those of its volumes, by their ids, as far as they are known.
 
     Stopped instances are protected like running ones. Instance-store volumes are in no snapshot and no image, whatever
     the root device is; `instance_stores` says by instance type which it has:
@@ -60,6 +74,11 @@ def choose_instance(  # noqa: PLR0911 - every return is a choice of its own
         return Skipped(resource=instance.id, reason="its volumes are not attached yet; the next tick sees them")
     if not instance.block_devices:
         return Unprotectable(resource=instance.id, reason="it has no EBS volume")
+    if rule.protect != "image" and not rule.exclude_volumes.is_empty:
+        volumes = _volumes_of(instance, volume_tags or {})
+        left_out_of_set = exclude_volumes(rule.exclude_volumes, volumes)
+        if reason := refuse_left_out(volume for volume in volumes if volume.id in left_out_of_set):
+            return Unprotectable(resource=instance.id, reason=reason)
     stores = (instance_stores or {}).get(instance.type)
     left_out = (f"{stores}: instance stores are in no snapshot and no image",) if stores else ()
     kind = Kind.IMAGE if rule.protect == "image" else Kind.SNAPSHOT_SET
@@ -83,6 +102,29 @@ def exclude_volumes(exclusion: VolumeExclusion, volumes: Iterable[SourceVolume])
     """The volumes that a rule leaves out, by their ids, each with the reason."""
     reasons = {volume.id: _exclude(exclusion, volume) for volume in volumes}
     return {volume_id: reason for volume_id, reason in reasons.items() if reason}
+
+
+def refuse_left_out(volumes: Iterable[SourceVolume]) -> str:
+    """Why no snapshot set can leave out these volumes; empty where one can."""
+    number = sum(not volume.is_boot for volume in volumes)
+    if number <= MAX_LEFT_OUT:
+        return ""
+    return (
+        f"exclude_volumes leaves out {number} of its data volumes, and EC2 leaves at most {MAX_LEFT_OUT} out of a "
+        "snapshot set: leave out fewer, or protect it by a rule with `protect: image`"
+    )
+
+
+def _volumes_of(instance: Instance, tags: Mapping[str, Mapping[str, str]]) -> list[SourceVolume]:
+    return [
+        SourceVolume(
+            id=device.volume_id,
+            device=device.device,
+            is_boot=device.device == instance.root_device,
+            tags=tags.get(device.volume_id, {}),
+        )
+        for device in instance.block_devices
+    ]
 
 
 def _exclude(exclusion: VolumeExclusion, volume: SourceVolume) -> str:

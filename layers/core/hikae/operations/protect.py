@@ -12,8 +12,8 @@ from hikae.domain import naming
 from hikae.domain.manifest import ManifestError, write_manifest
 from hikae.domain.model import Job, Kind, PointTags, SourceVolume
 from hikae.domain.points import Adopt, GiveUp, assemble, next_attempt
-from hikae.domain.selection import exclude_volumes
-from hikae.ports import Creator, Documents, Holdings, NotFound, Outcome, Refused, Source, Sources, Status
+from hikae.domain.selection import exclude_volumes, refuse_left_out
+from hikae.ports import Creator, Documents, Gone, Holdings, NotFound, Outcome, Refused, Source, Sources, Status
 
 
 def snapshot_volumes(  # noqa: PLR0913 - one keyword per port
@@ -91,22 +91,12 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
     if isinstance(decision, GiveUp):
         return replace(outcome, reason=decision.reason)
     try:
-        source = sources.inspect(job)
-        # A detached volume was named by itself: what is said about an instance's volumes does not touch it.
-        is_whole = job.kind is Kind.SNAPSHOT
-        left_out = {} if is_whole else exclude_volumes(job.exclude_volumes, source.volumes)
-        members = len(source.volumes) - len(left_out)
-        if not members:
-            return replace(outcome, reason=f"nothing of it is left: {'; '.join(sorted(set(left_out.values())))}")
-        tags = naming.tags_of_job(
-            job,
-            attempt=decision.attempt,
-            members=members,
-            volume=job.identity.resource if job.kind is Kind.SNAPSHOT else None,
+        return _make(
+            job, create, attempt=decision.attempt, outcome=outcome, sources=sources, manifests=manifests, now=now
         )
-        manifest = write_manifest(job, tags, description=source.description, left_out=left_out, now=now)
-        manifests.write(naming.manifest_key(tags), manifest)
-        created = create(source, tags, [volume for volume in source.volumes if volume.id in left_out])
+    except Gone as error:
+        # Fleets that scale end instances all day: what the tick would not have sent a moment later is no failure.
+        return replace(outcome, status=Status.SKIPPED, reason=f"it has ended since the tick saw it ({error})")
     except NotFound as error:
         return replace(outcome, reason=f"it is not there any more ({error})")
     except Refused as error:
@@ -114,6 +104,34 @@ def _protect(  # noqa: PLR0911, PLR0913 - every return is an outcome of its own;
     except ManifestError as error:
         # A point that nobody could rebuild from is none.
         return replace(outcome, reason=f"what EC2 says of it makes no manifest: {error}")
+
+
+def _make(  # noqa: PLR0913 - as above
+    job: Job,
+    create: Callable[[Source, PointTags, Sequence[SourceVolume]], tuple[str, ...]],
+    *,
+    attempt: int,
+    outcome: Outcome,
+    sources: Sources,
+    manifests: Documents,
+    now: datetime,
+) -> Outcome:
+    source = sources.inspect(job)
+    # A detached volume was named by itself: what is said about an instance's volumes does not touch it.
+    is_whole = job.kind is Kind.SNAPSHOT
+    left_out = {} if is_whole else exclude_volumes(job.exclude_volumes, source.volumes)
+    excluded = [volume for volume in source.volumes if volume.id in left_out]
+    members = len(source.volumes) - len(excluded)
+    if not members:
+        return replace(outcome, reason=f"nothing of it is left: {'; '.join(sorted(set(left_out.values())))}")
+    if job.kind is Kind.SNAPSHOT_SET and (refusal := refuse_left_out(excluded)):
+        return replace(outcome, reason=refusal)
+    tags = naming.tags_of_job(
+        job, attempt=attempt, members=members, volume=job.identity.resource if job.kind is Kind.SNAPSHOT else None
+    )
+    manifest = write_manifest(job, tags, description=source.description, left_out=left_out, now=now)
+    manifests.write(naming.manifest_key(tags), manifest)
+    created = create(source, tags, excluded)
     if job.kind is Kind.SNAPSHOT_SET and len(created) != members:
         # The set can never become complete; it is named here, and made again once it is clear that none is hidden.
         reason = f"EC2 made {len(created)} snapshots, the instance had {members} such volumes a moment before"

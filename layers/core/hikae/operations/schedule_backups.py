@@ -137,8 +137,14 @@ def _is_named(loaded: Plans, instance: Instance) -> bool:
 def _choose(
     plan: Plan, rule: Rule, instances: Iterable[Instance], volumes: Iterable[Volume], stores: Mapping[str, str]
 ) -> _Chosen:
+    volume_tags: dict[str, Mapping[str, str]] = (
+        {volume.id: volume.tags for volume in volumes} if rule.exclude_volumes.tags else {}
+    )
     choices = [
-        *(choose_instance(plan.selection, rule, instance, instance_stores=stores) for instance in instances),
+        *(
+            choose_instance(plan.selection, rule, instance, instance_stores=stores, volume_tags=volume_tags)
+            for instance in instances
+        ),
         *(choose_volume(plan.selection, rule, volume) for volume in volumes),
     ]
     return _Chosen(
