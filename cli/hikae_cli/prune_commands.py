@@ -123,7 +123,8 @@ def _confirm(function: "DeployedFunction", event: Mapping[str, Any]) -> None:
     """Ask, with what the function itself says that it would delete."""
     if not is_interactive():
         raise click.UsageError("nobody to ask, so nothing was deleted; give --yes, or --dry-run to see what would go")
-    would_go = len(function.invoke({**event, "dry_run": True}).get("expired", {}))
+    answer = function.invoke({**event, "dry_run": True})
+    would_go = len(answer.get("expired", {})) + answer.get("not_shown", {}).get("expired", 0)
     if not click.confirm(f"{function} would delete {would_go} points and leftovers. Let it?", err=True):
         raise click.ClickException("nothing was deleted")
 
@@ -138,5 +139,7 @@ def _show_answer(function: "DeployedFunction", answer: Mapping[str, Any]) -> Non
     for what in ("unreachable", "broken_plans"):
         for line in answer.get(what, ()):
             click.echo(printable(f"  {what.replace('_', ' ')} {line}"))
+    for what, number in answer.get("not_shown", {}).items():
+        click.echo(f"  {what.replace('_', ' ')}: {number} more, which the log of the function names")
     counts = ("kept", "deleted", "capped", "held_back")
     click.echo(", ".join(f"{name.replace('_', ' ')} {answer.get(name, 0)}" for name in counts))

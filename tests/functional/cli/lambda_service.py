@@ -17,11 +17,15 @@ from tests.functional.handlers.conftest import Functions, load_handler
 
 @dataclass(slots=True)
 class Deployed:
-    """PruneRecoveryPoints of both sites; `refusal` is what every call is answered with instead, `events` what came."""
+    """PruneRecoveryPoints of both sites; `refusal` is what every call is answered with instead, `events` what came.
+
+    `not_shown` is what the function says that its answer leaves out.
+    """
 
     functions: Functions
     refusal: tuple[int, str, str] | None = None
     fails_with: dict[str, Any] | None = None
+    not_shown: dict[str, int] = field(default_factory=dict)
     missing_variable: str = ""
     missing_region: str = ""
     events: list[tuple[SiteRole, dict[str, Any]]] = field(default_factory=list)
@@ -46,7 +50,8 @@ class Deployed:
             return 200, self.fails_with, {"X-Amz-Function-Error": "Unhandled"}
         now = format_time(self.functions.installation.twin.clock.now())  # the twin's time is the only one there is
         with redirect_stdout(StringIO()):  # its log
-            return 200, self.functions.invoke("prune_recovery_points", {**event, "now": now}, site=site), {}
+            answer = self.functions.invoke("prune_recovery_points", {**event, "now": now}, site=site)
+        return 200, {**answer, "not_shown": self.not_shown} if self.not_shown else answer, {}
 
     def _of_recovery(self) -> dict[str, str]:
         """What the template tells Recover beside."""

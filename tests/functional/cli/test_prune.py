@@ -218,6 +218,14 @@ def test_somebody_at_a_terminal_is_asked_with_what_would_go(  # noqa: PLR0917 - 
     assert result.exit_code == (0 if answer == "y" else 1)
 
 
+def test_what_the_function_has_no_room_to_list_is_counted(hikae, installation, deployed, monkeypatch):
+    monkeypatch.setattr("hikae_cli.prune_commands.is_interactive", lambda: True)
+    deployed.not_shown = {"expired": 1900}
+    result = hikae("prune", "--site", "primary", stdin="y\n")
+    assert "would delete 1904 points and leftovers. Let it? [y/N]" in result.stderr
+    assert "  expired: 1900 more, which the log of the function names" in result.stdout
+
+
 def test_what_the_function_could_not_do_is_shown_and_is_a_failure(hikae, installation):
     oldest = min(installation.snapshots(), key=lambda snapshot: snapshot["StartTime"])
     with refused("DeleteSnapshot", "InvalidSnapshot.InUse", resource=oldest["SnapshotId"]):

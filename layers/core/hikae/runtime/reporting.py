@@ -1,12 +1,15 @@
 """How an invocation tells what it did: one JSON log line per item, metrics that alarms watch, a summary as the answer.
 
 Every failure names its resource. The metrics are CloudWatch's embedded metric format, so no call leaves the function.
+Lambda refuses an answer of more than 6 MB, so each shows the first of what may be very many, and how many more there
+are: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -62,7 +65,7 @@ MISSED_OBJECTIVES = "MissedObjectives"
 
 _REASON = 1000
 _SHOWN = 100
-"""The most missed slots of a rule that an answer lists, the newest ones; the metric counts all."""
+"""The most of one kind that an answer lists, the newest ones of missed slots; the metrics count all."""
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +89,10 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
             )
     unprotectable = [outcome for rule in tick.rules for outcome in rule.unprotectable]
     skipped = [outcome for rule in tick.rules for outcome in rule.skipped]
-    _log_outcomes((*unprotectable, *skipped, *tick.failures))
+    _log_outcomes((*unprotectable, *tick.failures))
+    for outcome in skipped:
+        # The same ones in every tick, of a large fleet thousands: that is no news.
+        log.debug(outcome.status.value, resource=outcome.resource, reason=outcome.reason)
     _log_broken(tick.broken_plans)
     _emit(
         **{
@@ -99,24 +105,30 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
         }
     )
     _emit_outcomes((*unprotectable, *skipped, *tick.failures))
-    summary = {
-        "jobs_sent": tick.jobs_sent,
-        "rules": [
-            {
-                "plan": rule.plan,
-                "rule": rule.rule,
-                "slot": format_time(rule.slot) if rule.slot else None,
-                "jobs_sent": rule.jobs_sent,
-                "points_there": rule.points_there,
-                "missed": [format_time(slot) for slot in rule.missed[-_SHOWN:]],
-                "unprotectable": _by_reason(rule.unprotectable),
-                "skipped": _by_reason(rule.skipped),
-            }
-            for rule in tick.rules
-        ],
-        "failed": _by_reason(outcome for outcome in tick.failures if outcome.is_failure),
-        "broken_plans": [str(broken) for broken in tick.broken_plans],
-    }
+    summary = _show(
+        {
+            "jobs_sent": tick.jobs_sent,
+            "rules": [
+                _show(
+                    {
+                        "plan": rule.plan,
+                        "rule": rule.rule,
+                        "slot": format_time(rule.slot) if rule.slot else None,
+                        "jobs_sent": rule.jobs_sent,
+                        "points_there": rule.points_there,
+                        "missed": [format_time(slot) for slot in rule.missed[-_SHOWN:]],
+                        "unprotectable": _by_resource(rule.unprotectable),
+                        "unprotectable_reasons": _count_reasons(rule.unprotectable),
+                        "skipped": _by_resource(rule.skipped),
+                        "skipped_reasons": _count_reasons(rule.skipped),
+                    }
+                )
+                for rule in tick.rules
+            ],
+            "failed": _by_resource(outcome for outcome in tick.failures if outcome.is_failure),
+            "broken_plans": [str(broken) for broken in tick.broken_plans],
+        }
+    )
     log.info("tick", extra=summary)
     return summary
 
@@ -156,15 +168,19 @@ def report_copying(copying: "Copying") -> dict[str, Any]:
     for kind, limit in copying.limits.items():
         if limit.problem:
             get_logger().warning("quota cannot be read", copies=kind, limit=limit.value, reason=limit.problem)
-    summary = {
-        "wanted": copying.wanted,
-        "in_flight": copying.in_flight,
-        "started": sum(outcome.status is Status.CREATED for outcome in copying.outcomes),
-        "later": sum(outcome.status is Status.LATER for outcome in copying.outcomes),
-        "limits": {kind: f"{limit.value}: {limit.problem or limit.reason}" for kind, limit in copying.limits.items()},
-        "failed": {outcome.resource: outcome.reason for outcome in copying.outcomes if outcome.is_failure},
-        "broken_plans": [str(broken) for broken in copying.broken_plans],
-    }
+    summary = _show(
+        {
+            "wanted": copying.wanted,
+            "in_flight": copying.in_flight,
+            "started": sum(outcome.status is Status.CREATED for outcome in copying.outcomes),
+            "later": sum(outcome.status is Status.LATER for outcome in copying.outcomes),
+            "limits": {
+                kind: f"{limit.value}: {limit.problem or limit.reason}" for kind, limit in copying.limits.items()
+            },
+            "failed": {outcome.resource: outcome.reason for outcome in copying.outcomes if outcome.is_failure},
+            "broken_plans": [str(broken) for broken in copying.broken_plans],
+        }
+    )
     get_logger().info("copying", extra=summary)
     return summary
 
@@ -194,20 +210,22 @@ def report_pruning(pruned: "Pruned") -> dict[str, Any]:
         }
     )
     _emit_outcomes(pruned.outcomes)
-    summary = {
-        "dry_run": pruned.dry_run,
-        "kept": sum(verdict.action is Action.KEEP for verdict in pruned.verdicts),
-        "expired": {
-            verdict.id: list(verdict.reasons) for verdict in pruned.verdicts if verdict.action is Action.EXPIRE
-        },
-        "deleted": deleted,
-        "capped": pruned.capped,
-        "held_back": pruned.held_back,
-        "failed": {outcome.resource: outcome.reason for outcome in pruned.outcomes if outcome.is_failure},
-        "unclear": {unclear.id: unclear.reason for unclear in pruned.unclear},
-        "unreachable": list(pruned.unreachable),
-        "broken_plans": [str(broken) for broken in pruned.broken_plans],
-    }
+    summary = _show(
+        {
+            "dry_run": pruned.dry_run,
+            "kept": sum(verdict.action is Action.KEEP for verdict in pruned.verdicts),
+            "expired": {
+                verdict.id: list(verdict.reasons) for verdict in pruned.verdicts if verdict.action is Action.EXPIRE
+            },
+            "deleted": deleted,
+            "capped": pruned.capped,
+            "held_back": pruned.held_back,
+            "failed": {outcome.resource: outcome.reason for outcome in pruned.outcomes if outcome.is_failure},
+            "unclear": {unclear.id: unclear.reason for unclear in pruned.unclear},
+            "unreachable": list(pruned.unreachable),
+            "broken_plans": [str(broken) for broken in pruned.broken_plans],
+        }
+    )
     log.info("pruning", extra=summary)
     return summary
 
@@ -232,7 +250,7 @@ def report_sweep(swept: "Swept") -> dict[str, Any]:
     failed = [outcome for outcome in swept.outcomes if outcome.is_failure]
     _emit(**{FAILED_RUNS: len(ended), FAILED_RESOURCES: len(failed), SUCCEEDED_SWEEPS: 1})
     _emit_outcomes(swept.outcomes)
-    return {"ended": _by_reason(ended), "failed": _by_reason(failed)}
+    return _show({"ended": _by_resource(ended), "failed": _by_resource(failed)})
 
 
 def report_drills(started: "Started") -> dict[str, Any]:
@@ -248,11 +266,13 @@ def report_drills(started: "Started") -> dict[str, Any]:
         }
     )
     _emit_outcomes(started.outcomes)
-    return {
-        "started": [outcome.resource for outcome in started.outcomes if outcome.status is Status.CREATED],
-        "failed": _by_reason(failed),
-        "broken_plans": [str(broken) for broken in started.broken_plans],
-    }
+    return _show(
+        {
+            "started": [outcome.resource for outcome in started.outcomes if outcome.status is Status.CREATED],
+            "failed": _by_resource(failed),
+            "broken_plans": [str(broken) for broken in started.broken_plans],
+        }
+    )
 
 
 def report_objectives(report: "Report") -> dict[str, Any]:
@@ -285,19 +305,23 @@ def report_objectives(report: "Report") -> dict[str, Any]:
         }
     )
     _emit_achieved(report.measurements)
-    summary = {
-        "reported_at": format_time(report.reported_at),
-        **{standing.value: report.count(standing) for standing in Standing},
-        "failed": [_measured(measured) for measured in failures[:_SHOWN]],
-        "problems": [
-            *report.problems,
-            *(f"{source.place}: {problem}" for source in report.sources for problem in source.problems),
-        ],
-        "broken_plans": [f"{source.place}: {broken}" for source in report.sources for broken in source.broken_plans],
-        "unprotectable": {
-            each.group.resource: each.reason for source in report.sources for each in source.unprotectable
-        },
-    }
+    summary = _show(
+        {
+            "reported_at": format_time(report.reported_at),
+            **{standing.value: report.count(standing) for standing in Standing},
+            "failed": [_measured(measured) for measured in failures],
+            "problems": [
+                *report.problems,
+                *(f"{source.place}: {problem}" for source in report.sources for problem in source.problems),
+            ],
+            "broken_plans": [
+                f"{source.place}: {broken}" for source in report.sources for broken in source.broken_plans
+            ],
+            "unprotectable": {
+                each.group.resource: each.reason for source in report.sources for each in source.unprotectable
+            },
+        }
+    )
     log.info("objectives", extra=summary)
     return summary
 
@@ -309,12 +333,14 @@ def report_readiness(found: "Readiness") -> dict[str, Any]:
         write = log.error if finding in found.gaps else log.warning
         write(finding.severity.value, what=finding.what, remedy=finding.remedy, resources=list(finding.resources))
     _emit(**{READINESS_GAPS: len(found.gaps), SUCCEEDED_READINESS_CHECKS: 1})
-    return {
-        "is_ready": found.is_ready,
-        "lacking": {finding.what: finding.remedy for finding in found.gaps},
-        "warnings": [finding.what for finding in found.findings if finding not in found.gaps],
-        "fetched": list(found.fetched),
-    }
+    return _show(
+        {
+            "is_ready": found.is_ready,
+            "lacking": {finding.what: finding.remedy for finding in found.gaps},
+            "warnings": [finding.what for finding in found.findings if finding not in found.gaps],
+            "fetched": list(found.fetched),
+        }
+    )
 
 
 def log_outcome(outcome: Outcome) -> None:
@@ -356,8 +382,23 @@ def _log_broken(broken_plans: Iterable[BrokenPlan]) -> None:
         )
 
 
-def _by_reason(outcomes: Iterable[Outcome]) -> dict[str, str]:
+def _by_resource(outcomes: Iterable[Outcome]) -> dict[str, str]:
     return {outcome.resource: outcome.reason for outcome in outcomes}
+
+
+def _count_reasons(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """How often each reason was given, the most frequent one first."""
+    return dict(Counter(outcome.reason for outcome in outcomes).most_common())
+
+
+def _show(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with the first of whatever it lists, and under `not_shown` how many more there are."""
+    shown, more = dict(answer), {}
+    for key, value in answer.items():
+        if isinstance(value, (dict, list)) and len(value) > _SHOWN:
+            more[key] = len(value) - _SHOWN
+            shown[key] = dict(islice(value.items(), _SHOWN)) if isinstance(value, dict) else value[:_SHOWN]
+    return {**shown, "not_shown": more} if more else shown
 
 
 def _measured(measured: "Measurement") -> dict[str, Any]:
