@@ -7,9 +7,10 @@ from hikae.runtime import entry, reporting, wiring
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a schedule. `{"dry_run": true}` decides and deletes nothing, `lineage_percent` is for this run only."""
+    settings = wiring.load_settings()
     pruned = wiring.pruner(
-        wiring.load_settings(),
-        now=entry.time_of(event),
+        settings,
+        now=entry.time_of(event, settings),
         dry_run=entry.flag_of(event, "dry_run"),
         lineage_percent=entry.percent_of(event, "lineage_percent"),
         observe=reporting.log_outcome,

@@ -8,4 +8,4 @@ from hikae.runtime import entry, reporting, wiring
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Answer a schedule. The event may carry `{"now": "RFC 3339"}` in place of the clock."""
     settings = wiring.load_settings()
-    return reporting.report_tick(wiring.tick(settings, now=entry.time_of(event)))
+    return reporting.report_tick(wiring.tick(settings, now=entry.time_of(event, settings)))

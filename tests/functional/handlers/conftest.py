@@ -32,10 +32,14 @@ class Context:
 
 @dataclass(slots=True)
 class Functions:
-    """The deployed functions of both sites, in this process."""
+    """The deployed functions of both sites, in this process.
+
+    The twin's clock is moved by hand, so that they take a `now` that is ahead of the real one, unless told otherwise.
+    """
 
     installation: Installation
     monkeypatch: pytest.MonkeyPatch
+    takes_future_now: bool = True
 
     def invoke(
         self, name: str, event: dict[str, Any], *, site: SiteRole = SiteRole.PRIMARY, seconds: float = 180
@@ -46,6 +50,7 @@ class Functions:
             "HIKAE_IMAGE_QUEUE_URL": settings.image_queue_url,
             "HIKAE_EVIDENCE_KEY_ARN": settings.evidence_key_arn,
             "HIKAE_RECOVER_ARN": settings.recover_arn,
+            "HIKAE_TAKES_FUTURE_NOW": str(self.takes_future_now).lower(),
             "POWERTOOLS_SERVICE_NAME": name,
             "POWERTOOLS_METRICS_NAMESPACE": "hikae",
         }

@@ -3,13 +3,14 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
 
 import pytest
 
 from hikae.domain.model import SiteRole
+from hikae.domain.naming import format_time
 from hikae.domain.pacing import COPYING
 from hikae.ports import PortError
 from hikae.runtime import wiring
@@ -70,6 +71,24 @@ def test_the_tick_takes_the_clock_where_the_event_says_nothing(functions: Functi
 def test_the_tick_refuses_a_time_that_is_none(functions: Functions, now: object) -> None:
     with pytest.raises(ValueError, match="now"):
         functions.invoke("schedule_backups", {"now": now})
+
+
+@pytest.mark.parametrize("name", ["schedule_backups", "prune_recovery_points", "report_objectives"])
+def test_a_time_to_come_is_refused_and_one_that_has_come_is_taken(functions: Functions, name: str) -> None:
+    """One mistyped year would have every slot until then taken for done with."""
+    functions.takes_future_now = False
+    site = SiteRole.RECOVERY if name == "report_objectives" else SiteRole.PRIMARY
+    clock = datetime.now(tz=UTC)
+    ahead = format_time(clock + timedelta(hours=1))
+    with pytest.raises(ValueError, match=f"now is {ahead}, and the clock says .*; a time that has come, or no now"):
+        functions.invoke(name, {"now": ahead}, site=site)
+    for moment in (clock - timedelta(days=1), clock + timedelta(minutes=5)):
+        functions.invoke(name, {"now": format_time(moment)}, site=site)
+
+
+def test_only_where_a_clock_is_moved_by_hand_a_time_to_come_is_taken(functions: Functions) -> None:
+    ahead = format_time(datetime.now(tz=UTC) + timedelta(days=400))
+    assert functions.invoke("schedule_backups", {"now": ahead})["jobs_sent"] == 0
 
 
 def test_a_broken_plan_is_reported_and_the_others_still_run(

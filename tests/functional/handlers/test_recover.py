@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -108,8 +108,16 @@ def test_drills_that_are_due_are_started(functions: Functions) -> None:
     answer = invoke(functions, load_event("recover/start-drills"))
     assert answer["failed"] == {}
     [name] = answer["started"]
-    assert name.startswith("drill-production-20261128t0400-")
+    assert name.startswith("drill-production-20261121t0400-")
     assert invoke(functions, load_event("recover/start-drills"))["started"] == []
+
+
+@pytest.mark.parametrize("case", ["start-drills", "check-readiness"])
+def test_no_drill_is_started_and_no_readiness_asked_for_as_of_a_time_to_come(functions: Functions, case: str) -> None:
+    functions.takes_future_now = False
+    ahead = format_time(datetime.now(tz=UTC) + timedelta(hours=1))
+    with pytest.raises(ValueError, match="a time that has come"):
+        invoke(functions, load_event(f"recover/{case}") | {"now": ahead})
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,11 @@ def test_what_ministack_does_not_know_is_left_out_with_its_reason_and_every_ment
     assert set(local["Resources"]) == {"Bus", "Topic"}
     assert local["Resources"]["Bus"]["DependsOn"] == ["Topic"]
     assert set(local["Outputs"]) == {"BusArn"}
+
+
+def test_functions_take_a_time_that_is_ahead_of_the_clock_beside_what_the_template_tells_them(tmp_path: Path) -> None:
+    shared = {"Function": {"Environment": {"Variables": {"HIKAE_SITE": "primary"}}}}
+    (tmp_path / "template.yaml").write_text(yaml.safe_dump({"Globals": shared, "Resources": {}}))
+    path, _ = localise(tmp_path)
+    variables = json.loads(path.read_text())["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables == {"HIKAE_SITE": "primary", "HIKAE_TAKES_FUTURE_NOW": "true"}

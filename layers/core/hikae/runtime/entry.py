@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from hikae.domain.jobs import read_job
-from hikae.domain.naming import parse_time
+from hikae.domain.naming import format_time, parse_time
 from hikae.ports import LimitReached, PortError, Throttled
 from hikae.runtime import reporting, wiring
 from hikae.runtime.locks import locked
@@ -22,21 +22,29 @@ class EventError(ValueError):
     """An event that the function cannot make sense of."""
 
 
-def time_of(event: Mapping[str, Any]) -> datetime:
+_AHEAD: Final = timedelta(minutes=10)
+"""How far `now` may be ahead of the clock: two clocks differ."""
+
+
+def time_of(event: Mapping[str, Any], settings: "Settings") -> datetime:
     """The event's `now`, for tests and for making up a run by hand; the clock where it has none.
 
     Raises:
-        EventError: `now` is not an RFC 3339 time.
+        EventError: `now` is not an RFC 3339 time, or a time to come, for which nothing can be made up: until then every
+            slot would count as done with and no missed one would be told.
     """
-    given = event.get("now")
+    given, clock = event.get("now"), datetime.now(tz=UTC)
     if given is None:
-        return datetime.now(tz=UTC)
+        return clock
     if not isinstance(given, str):
         raise EventError(f"now is {given!r}; an RFC 3339 time such as 2026-11-22T10:00:00Z")
     try:
-        return parse_time(given)
+        moment = parse_time(given)
     except ValueError as error:
         raise EventError(f"now: {error}") from error
+    if moment > clock + _AHEAD and not settings.takes_future_now:
+        raise EventError(f"now is {given}, and the clock says {format_time(clock)}; a time that has come, or no now")
+    return moment
 
 
 def flag_of(event: Mapping[str, Any], name: str) -> bool:

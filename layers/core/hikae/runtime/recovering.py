@@ -21,14 +21,15 @@ def carry_out(event: Mapping[str, Any], site: "RecoverySite") -> dict[str, Any]:
         RunError: there is no such step, or its run cannot be understood.
         KeyError: the event has no step.
     """
+    settings = wiring.load_settings()
     others: Mapping[str, Callable[[], dict[str, Any]]] = {
         "sweep": lambda: reporting.report_sweep(sweep(site, now=datetime.now(tz=UTC))),
         "start-drills": lambda: reporting.report_drills(
-            start_drills(site, ledger=wiring.slot_ledger(wiring.load_settings()), now=entry.time_of(event))
+            start_drills(site, ledger=wiring.slot_ledger(settings), now=entry.time_of(event, settings))
         ),
         "check-readiness": lambda: reporting.report_readiness(
             # The primary is asked for public keys while it answers; nothing here waits for it.
-            wiring.readiness(wiring.load_settings(), asks_primary=True, imports_keys=False, now=entry.time_of(event))
+            wiring.readiness(settings, asks_primary=True, imports_keys=False, now=entry.time_of(event, settings))
         ),
     }
     return others.get(event["step"], lambda: _take_step(event, site))()

@@ -44,6 +44,7 @@ class Settings:
     evidence_key_arn: str = ""
     recover_arn: str = ""
     code_version: str = ""
+    takes_future_now: bool = False
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -80,6 +81,7 @@ class Settings:
             evidence_key_arn=reader.text("HIKAE_EVIDENCE_KEY_ARN", default=""),
             recover_arn=reader.text("HIKAE_RECOVER_ARN", default=""),
             code_version=reader.text("HIKAE_CODE_VERSION", default=""),
+            takes_future_now=reader.read("HIKAE_TAKES_FUTURE_NOW", _flag, fallback=False, default="false"),
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))
