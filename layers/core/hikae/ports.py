@@ -285,6 +285,12 @@ class Documents(Protocol):
             Refused: it is not JSON.
         """
 
+    def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each of these documents that can be read now, with its key, in any order; several are read at a time.
+
+        What is left out says why to `read`.
+        """
+
     def write(self, key: str, document: Mapping[str, Any]) -> None:
         """Store the document, in place of what was there."""
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.choice import choose_points, list_groups, member_of, order_batches
+from hikae.domain.choice import choose_points, group_points, list_groups, member_of, order_batches
 from hikae.domain.runs import Request
 from tests.unit.domain.builders import copy, hours_ago, point
 from tests.unit.domain.recovery_builders import ASKED
@@ -16,6 +16,11 @@ from tests.unit.domain.recovery_builders import ASKED
 def test_the_newest_complete_point_is_chosen():
     points = [copy(point(hours_ago(hours))) for hours in (3, 2, 1)]
     assert choose_points(points, ["i-1"], ASKED, rejected={}).points["i-1"] is points[2]
+
+
+def test_the_points_of_each_resource_are_told_apart():
+    of = {each: [copy(point(hours_ago(hours), resource=each)) for hours in (2, 1)] for each in ("i-1", "i-2")}
+    assert group_points([each for points in zip(*of.values(), strict=True) for each in points]) == of
 
 
 def test_a_point_that_is_not_complete_or_was_rejected_is_not():

@@ -21,6 +21,14 @@ class Chosen:
     missing: Mapping[str, str]
 
 
+def group_points(points: Iterable[RecoveryPoint]) -> dict[str, list[RecoveryPoint]]:
+    """The points of each resource."""
+    of_resource: dict[str, list[RecoveryPoint]] = {}
+    for point in points:
+        of_resource.setdefault(point.tags.identity.resource, []).append(point)
+    return of_resource
+
+
 def choose_points(
     points: Iterable[RecoveryPoint], resources: Iterable[str], request: Request, *, rejected: Mapping[str, str]
 ) -> Chosen:
@@ -28,9 +36,7 @@ def choose_points(
 
     `rejected` holds, by a set's id, why it cannot be used.
     """
-    of_resource: dict[str, list[RecoveryPoint]] = {}
-    for point in points:
-        of_resource.setdefault(point.tags.identity.resource, []).append(point)
+    of_resource = group_points(points)
     chosen: dict[str, RecoveryPoint] = {}
     missing: dict[str, str] = {}
     for resource in resources:
@@ -93,7 +99,8 @@ def order_batches(orders: Mapping[str, str]) -> dict[str, int]:
     Numbers go by their size and before other text.
     """
     ranked = sorted({_rank(value) for value in orders.values()})
-    return {resource: ranked.index(_rank(value)) for resource, value in orders.items()}
+    batches = {rank: number for number, rank in enumerate(ranked)}
+    return {resource: batches[_rank(value)] for resource, value in orders.items()}
 
 
 def _rank(value: str) -> tuple[int, int, str]:

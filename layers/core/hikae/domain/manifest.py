@@ -193,8 +193,17 @@ def read_manifest(document: Mapping[str, Any], *, tags: PointTags | None = None)
     manifest = reader.manifest()
     if manifest is None:
         raise ManifestError(reader.problems)
-    if tags is None:
-        return manifest
+    if tags is not None:
+        check_manifest(manifest, tags)
+    return manifest
+
+
+def check_manifest(manifest: Manifest, tags: PointTags) -> None:
+    """See that the manifest is that of the point with these tags.
+
+    Raises:
+        ManifestError: it is another's.
+    """
     identity = tags.identity
     expected = {
         "point": tags.point,
@@ -212,7 +221,6 @@ def read_manifest(document: Mapping[str, Any], *, tags: PointTags | None = None)
     ]
     if disagreeing:
         raise ManifestError(disagreeing)
-    return manifest
 
 
 def redact(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from hikae.domain.choice import MAX_FALLBACKS, check_point, choose_points, list_groups, member_of, order_batches
+from hikae.domain.choice import (
+    MAX_FALLBACKS,
+    check_point,
+    choose_points,
+    group_points,
+    list_groups,
+    member_of,
+    order_batches,
+)
 from hikae.domain.inventory import read_presence
-from hikae.domain.manifest import ManifestError, read_manifest
+from hikae.domain.manifest import ManifestError
 from hikae.domain.model import Place, RecoveryPoint
 from hikae.domain.naming import inventory_key, manifest_key
 from hikae.domain.plan import Plan
@@ -81,14 +89,19 @@ def _members(run: Run, resources: list[str], catalogue: Catalogue, site: Recover
     attempts = {member.resource: member.attempt for member in run.members}
     # A run that goes on without something does not come back to it when another member falls back.
     missing = dict(run.missing) if run.request.partial else {}
-    for resource in resources:
+    wanted = [resource for resource in resources if resource not in kept and resource not in missing]
+    newest = choose_points(catalogue.points, wanted, run.request, rejected=run.rejected).points.values()
+    site.fetch_manifests({manifest_key(point.tags) for point in newest} | {member.manifest for member in kept.values()})
+    points = group_points(catalogue.points)
+    for resource in wanted:
+        own = points.get(resource, ())
         while resource not in kept and resource not in missing:
-            chosen = choose_points(catalogue.points, [resource], run.request, rejected=run.rejected)
+            chosen = choose_points(own, [resource], run.request, rejected=run.rejected)
             if chosen.missing:
                 missing |= chosen.missing
                 break
             point = chosen.points[resource]
-            tried = sum(each.id in run.rejected for each in catalogue.points if _is_of(each, resource))
+            tried = sum(each.id in run.rejected for each in own)
             if tried > MAX_FALLBACKS:
                 missing[resource] = f"its {tried} newest points could not be used; the last: {_last(run, resource)}"
                 break
@@ -99,10 +112,6 @@ def _members(run: Run, resources: list[str], catalogue: Catalogue, site: Recover
             else:
                 kept[resource] = member
     return replace(run, missing=missing), kept
-
-
-def _is_of(point: RecoveryPoint, resource: str) -> bool:
-    return point.tags.identity.resource == resource
 
 
 def _last(run: Run, resource: str) -> str:
@@ -116,7 +125,7 @@ def _last(run: Run, resource: str) -> str:
 
 def _why_unusable(member: Member, point: RecoveryPoint, site: RecoverySite) -> str:
     try:
-        manifest = read_manifest(site.documents.read(manifest_key(point.tags)), tags=point.tags)
+        manifest = site.manifest_of(point)
     except (ManifestError, NotFound, Refused) as error:
         return f"its manifest cannot be read: {error}"
     return check_point(member, manifest)

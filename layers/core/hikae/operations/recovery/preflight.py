@@ -37,9 +37,9 @@ def look_around(
         settings = site.settings.load()
     except Refused as error:
         return run, (), failed(str(error))
-    for member in run.members:
-        if not member.is_instance or member.instance:
-            continue
+    waiting = [member for member in run.members if member.is_instance and not member.instance]
+    site.fetch_manifests(member.manifest for member in waiting)
+    for member in waiting:
         try:
             manifest = site.manifest(member)
         except (ManifestError, NotFound, Refused) as error:

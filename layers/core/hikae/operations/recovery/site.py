@@ -1,10 +1,12 @@
 """What every step of a run has at hand: the ports of a recovery site, and the run's documents."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 
-from hikae.domain.manifest import Manifest, ManifestError, read_manifest
-from hikae.domain.model import Place
-from hikae.domain.naming import run_key, run_tag
+from hikae.domain.manifest import Manifest, ManifestError, check_manifest, read_manifest
+from hikae.domain.model import Place, RecoveryPoint
+from hikae.domain.naming import manifest_key, run_key, run_tag
 from hikae.domain.plan import Plan
 from hikae.domain.points import Catalogue, assemble
 from hikae.domain.runs import Member, Run, read_run, write_run
@@ -25,7 +27,11 @@ from hikae.ports import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverySite:
-    """A recovery site, as its runs see it. Nothing of it lies in the primary's Region."""
+    """A recovery site, as its runs see it. Nothing of it lies in the primary's Region.
+
+    It is made for one step. What it has read of plans and manifests it does not read again: several members ask for the
+    one plan, and choosing, looking around and foreseeing for the one manifest.
+    """
 
     installation: str
     place: Place
@@ -40,6 +46,8 @@ class RecoverySite:
     executions: Executions
     network: DrillNetwork
     code_version: str
+    _manifests: dict[str, Manifest] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _plans: dict[str, Plan | None] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def load(self, name: str) -> Run:
         """The run of this name.
@@ -71,14 +79,39 @@ class RecoverySite:
             NotFound, Refused: it is not there, or is not JSON.
             ManifestError: it cannot be read, or is another's.
         """
-        manifest = read_manifest(self.documents.read(member.manifest))
+        manifest = self._manifest(member.manifest)
         if (manifest.point, manifest.resource) != (member.point, member.resource):
             raise ManifestError([f"it is that of {manifest.point} of {manifest.resource}"])
         return manifest
 
+    def manifest_of(self, point: RecoveryPoint) -> Manifest:
+        """The manifest of a point.
+
+        Raises:
+            NotFound, Refused: it is not there, or is not JSON.
+            ManifestError: it cannot be read, or is another's.
+        """
+        manifest = self._manifest(manifest_key(point.tags))
+        check_manifest(manifest, point.tags)
+        return manifest
+
+    def _manifest(self, key: str) -> Manifest:
+        if key not in self._manifests:
+            self._manifests[key] = read_manifest(self.documents.read(key))
+        return self._manifests[key]
+
+    def fetch_manifests(self, keys: Iterable[str]) -> None:
+        """Read these manifests beside each other; one that cannot be read says why when it is asked for."""
+        for key, document in self.documents.read_all(set(keys) - set(self._manifests)):
+            with suppress(ManifestError):
+                self._manifests[key] = read_manifest(document)
+
     def plan_of(self, run: Run) -> Plan | None:
         """The plan that the run goes by; None where none was named."""
-        return self.plans.load().find(run.request.plan) if run.request.plan else None
+        name = run.request.plan
+        if name and name not in self._plans:
+            self._plans[name] = self.plans.load().find(name)
+        return self._plans[name] if name else None
 
     def made(self, run: Run) -> list[Made]:
         """All that EC2 shows of what the run has made."""
