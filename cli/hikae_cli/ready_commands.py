@@ -25,7 +25,8 @@ def ready(*, no_primary: bool, import_keys: bool, installation: str, region: str
     """Check that everything the primaries protect could be restored at the recovery site now.
 
     Looks at recovery points and manifests, recovery/settings.yaml, subnets and their free addresses, security groups,
-    key pairs, instance profiles, offered instance types, vCPU quotas and the site's key; each finding says what to do.
+    key pairs, instance profiles, Elastic IP addresses, target groups, offered instance types, vCPU quotas and the
+    site's key; each finding says what to do.
     The public halves of key pairs are read from the primary while it answers, and kept in the site's bucket.
 
     Exit codes: 0 nothing lacks; 1 something lacks, or the site does not answer; 2 wrong usage.

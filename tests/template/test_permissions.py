@@ -92,6 +92,7 @@ RARELY = {
         "ec2:DescribeAddresses",
         "ec2:DescribePlacementGroups",
         "ec2:ModifyNetworkInterfaceAttribute",
+        "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:RegisterTargets",
         "ec2:DescribeKeyPairs",  # where an instance has a key pair or a profile
         "iam:GetInstanceProfile",

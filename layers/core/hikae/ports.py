@@ -437,6 +437,12 @@ class Surroundings(Protocol):
     def placement_groups(self, names: Collection[str]) -> frozenset[str]:
         """Those of these placement groups that there are."""
 
+    def addresses(self, allocations: Collection[str]) -> Mapping[str, str]:
+        """Those of these Elastic IP addresses that there are, each with what has it; empty where nothing does."""
+
+    def target_groups(self, arns: Collection[str]) -> Mapping[str, str]:
+        """The VPC of each of these target groups that there is; empty for one of no VPC."""
+
     def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
         """Those of these instance types that the Region knows."""
 

@@ -172,6 +172,41 @@ def test_a_key_that_is_disabled_is_a_gap(ready, installation):
     assert "lacking: the site's key, which every copy is encrypted with, is disabled" in result.stdout
 
 
+def test_addresses_and_target_groups_of_the_settings_are_looked_for_and_stop_nothing(ready, installation):
+    ec2, elb = (installation.twin.client(service, RECOVERY) for service in ("ec2", "elbv2"))
+    instance = next(
+        point.tags.identity.resource
+        for point in installation.recovery_site().catalogue().points
+        if point.tags.identity.resource.startswith("i-")
+    )
+    vpc = installation.restore_vpc
+    group = elb.create_target_group(Name="shop", Protocol="HTTP", Port=80, VpcId=vpc["vpc"])["TargetGroups"][0]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+
+    def ready_with(address: str, group: str):
+        installation.set_recovery_settings(
+            f"version: 1\ndefault_subnets: [{vpc['a']}]\ndefault_security_groups: [{vpc['group']}]\n"
+            f'instances: {{{instance}: {{elastic_ip: {address}, target_groups: ["{group}"]}}}}\n'
+        )
+        result = ready("--import-keys")
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    fine = ready_with(address, group["TargetGroupArn"])
+    assert "Elastic IP" not in fine
+    assert "target group" not in fine
+    gone = group["TargetGroupArn"].replace("/shop/", "/gone/")
+    lacking = ready_with("eipalloc-00000000000000000", gone)
+    assert f"warning: Elastic IP address eipalloc-00000000000000000 is not in this Region ({instance})" in lacking
+    assert f"warning: target group {gone} is not in this Region ({instance})" in lacking
+    interface = ec2.create_network_interface(SubnetId=vpc["a"])["NetworkInterface"]["NetworkInterfaceId"]
+    ec2.associate_address(AllocationId=address, NetworkInterfaceId=interface)
+    with refused("DescribeTargetGroups", "AccessDenied"):
+        unsure = ready_with(address, group["TargetGroupArn"])
+    assert f"warning: Elastic IP address {address} is associated with {interface}" in unsure
+    assert f"warning: nobody knows whether target group {group['TargetGroupArn']} is here" in unsure
+
+
 def test_settings_that_cannot_be_read_are_told(ready, installation):
     installation.set_recovery_settings("version: 2\n")
     result = ready()

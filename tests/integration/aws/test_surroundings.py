@@ -8,6 +8,7 @@ import pytest
 from hikae.domain.ladder import find_lacking_vcpus
 from hikae.domain.runs import Rung
 from local.inprocess import RECOVERY, Installation
+from local.twin.faults import recorded
 from local.twin.quotas import STANDARD_VCPUS
 
 
@@ -15,6 +16,41 @@ from local.twin.quotas import STANDARD_VCPUS
 def installation() -> Iterator[Installation]:
     with Installation() as installation:
         yield installation
+
+
+def test_elastic_ip_addresses_that_are_there_and_who_has_them(installation: Installation) -> None:
+    ec2, vpc = installation.twin.client("ec2", RECOVERY), installation.restore_vpc
+    free, taken, held = (ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(3))
+    interface = ec2.create_network_interface(SubnetId=vpc["a"])["NetworkInterface"]["NetworkInterfaceId"]
+    ec2.associate_address(AllocationId=taken, NetworkInterfaceId=interface)
+    launch(installation)
+    [reservation] = ec2.describe_instances()["Reservations"]
+    instance = reservation["Instances"][0]["InstanceId"]
+    ec2.associate_address(AllocationId=held, InstanceId=instance)
+    found = installation.recovery_site().surroundings.addresses({free, taken, held, "eipalloc-00000000000000000"})
+    assert found == {free: "", taken: interface, held: instance}
+
+
+def test_target_groups_that_are_there_and_their_vpcs(installation: Installation) -> None:
+    elb, vpc = installation.twin.client("elbv2", RECOVERY), installation.restore_vpc["vpc"]
+    there, function, other = (
+        elb.create_target_group(Name=name, **request)["TargetGroups"][0]["TargetGroupArn"]
+        for name, request in (
+            ("there", {"Protocol": "HTTP", "Port": 80, "VpcId": vpc}),
+            ("function", {"TargetType": "lambda"}),
+            ("other", {"Protocol": "HTTP", "Port": 80, "VpcId": vpc}),
+        )
+    )
+    surroundings = installation.recovery_site().surroundings
+    gone = other.replace("other", "gone")
+    assert surroundings.target_groups({there, function, gone}) == {there: vpc, function: ""}
+
+
+def test_nothing_is_asked_about_nothing(installation: Installation) -> None:
+    surroundings = installation.recovery_site().surroundings
+    with recorded() as asked:
+        assert surroundings.addresses(()) == surroundings.target_groups(()) == {}
+    assert asked == []
 
 
 def launch(installation: Installation, **request: Any) -> None:

@@ -10,7 +10,7 @@ from hikae.domain.manifest import Manifest, read_manifest
 from hikae.domain.networks import Interface, Subnet
 from hikae.domain.readiness import SETTINGS, Need, Seen, Severity, find_gaps
 from hikae.domain.recovery_settings import RecoverySettings
-from hikae.domain.targets import Target, restore_target
+from hikae.domain.targets import StandIn, Target, restore_target
 from tests.unit.domain.test_manifest import written
 
 
@@ -96,6 +96,42 @@ def test_what_nobody_knows_is_a_warning_and_no_gap(seen: dict[str, Any], what: s
     [finding] = find_gaps([need()], replace(ALL_THERE, **seen))
     assert finding.severity is Severity.WARNING
     assert what in finding.what
+
+
+ADDRESS, GROUP = "eipalloc-1", "arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/shop/1"
+CONNECTED = replace(ALL_THERE, addresses={ADDRESS: ""}, target_groups={GROUP: "vpc-a"})
+
+
+def connected(resource: str = "i-1") -> Need:
+    return need(resource, elastic_ips=(StandIn(id=ADDRESS),), target_groups=(StandIn(id=GROUP), StandIn(id=GROUP)))
+
+
+def test_an_address_and_a_target_group_that_are_there_are_nothing_to_say() -> None:
+    assert find_gaps([connected()], CONNECTED) == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "what", "remedy"),
+    [
+        ({"addresses": {}}, f"Elastic IP address {ADDRESS} is not in this Region", "aws ec2 allocate-address"),
+        ({"addresses": {ADDRESS: "i-9"}}, f"{ADDRESS} is associated with i-9", "aws ec2 disassociate-address"),
+        ({"addresses": None}, f"nobody knows whether Elastic IP address {ADDRESS}", "ec2:DescribeAddresses"),
+        ({"target_groups": {}}, f"target group {GROUP} is not in this Region", "aws elbv2 create-target-group"),
+        ({"target_groups": {GROUP: "vpc-b"}}, "is of vpc-b, the subnets are of vpc-a", "of one VPC"),
+        ({"target_groups": {GROUP: ""}}, "is of no VPC, the subnets are of vpc-a", "of one VPC"),
+        (
+            {"target_groups": None},
+            f"nobody knows whether target group {GROUP}",
+            "elasticloadbalancing:DescribeTargetGroups",
+        ),
+    ],
+)
+def test_what_a_restore_works_without_is_a_warning(seen: dict[str, Any], what: str, remedy: str) -> None:
+    [finding] = find_gaps([connected("i-2"), connected("i-1")], replace(CONNECTED, **seen))
+    assert finding.severity is Severity.WARNING
+    assert what in finding.what
+    assert remedy in finding.remedy
+    assert finding.resources == ("i-1", "i-2")
 
 
 def test_another_type_that_can_boot_it_is_a_warning() -> None:

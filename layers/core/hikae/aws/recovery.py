@@ -245,8 +245,17 @@ class Ec2Recoverer:
 class Ec2Surroundings:
     """What the Region offers."""
 
-    def __init__(self, ec2: "EC2Client", *, kms: "KMSClient", key_arn: str, quotas: ServiceQuotas) -> None:
+    def __init__(
+        self,
+        ec2: "EC2Client",
+        *,
+        kms: "KMSClient",
+        key_arn: str,
+        quotas: ServiceQuotas,
+        load_balancing: Callable[[], "ElasticLoadBalancingv2Client"],
+    ) -> None:
         self._ec2 = ec2
+        self._load_balancing = load_balancing
         self._quotas = quotas
         self._kms = kms
         self._key_arn = key_arn
@@ -294,6 +303,26 @@ class Ec2Surroundings:
                 answer = self._ec2.describe_placement_groups(Filters=filters)
                 found.update(group["GroupName"] for group in answer["PlacementGroups"])
         return frozenset(found)
+
+    def addresses(self, allocations: Collection[str]) -> Mapping[str, str]:
+        """See `ports.Surroundings`."""
+        found: dict[str, str] = {}
+        with reading("Elastic IP addresses"):
+            for filters in filters_by("allocation-id", allocations):
+                answer = self._ec2.describe_addresses(Filters=filters)
+                found |= {each["AllocationId"]: _holder_of(each) for each in answer["Addresses"]}
+        return found
+
+    def target_groups(self, arns: Collection[str]) -> Mapping[str, str]:
+        """See `ports.Surroundings`. All are listed: asked by ARN, one that is not there hides those that are."""
+        if not arns:
+            return {}
+        found: dict[str, str] = {}
+        with reading("target groups"):
+            for page in self._load_balancing().get_paginator("describe_target_groups").paginate():
+                listed = (each for each in page["TargetGroups"] if each["TargetGroupArn"] in arns)
+                found |= {each["TargetGroupArn"]: each.get("VpcId", "") for each in listed}
+        return found
 
     def types(self, names: Collection[str]) -> Mapping[str, InstanceType]:
         """See `ports.Surroundings`."""
@@ -516,6 +545,13 @@ def _endpoint(described: Mapping[str, Any]) -> Made:
         state="deleted" if state in _ENDPOINT_GONE - {"deleting"} else state,
         tags=_tags(described),
     )
+
+
+def _holder_of(address: Mapping[str, Any]) -> str:
+    """An instance, or else the network interface, such as a NAT gateway's; empty where nothing has the address."""
+    if not address.get("AssociationId"):
+        return ""
+    return str(address.get("InstanceId") or address.get("NetworkInterfaceId") or address["AssociationId"])
 
 
 def _has_ipv6(subnet: Mapping[str, Any]) -> bool:

@@ -62,7 +62,8 @@ class Seen:
 
     `profiles` is None where IAM cannot be asked, as may be while us-east-1 is gone. `quotas` are on vCPUs, by name, as
     far as they could be asked for; `running` counts the instances here by type. `stored_keys` are the S3 keys of the
-    public halves that the bucket has, by the name of the key pair here.
+    public halves that the bucket has, by the name of the key pair here. `addresses` are Elastic IP addresses, each with
+    what has it, `target_groups` each with its VPC; either is None where nobody says.
     """
 
     subnets: Mapping[str, Subnet]
@@ -76,6 +77,8 @@ class Seen:
     is_key_usable: bool
     stored_keys: Mapping[str, str] = field(default_factory=dict)
     placement_groups: Collection[str] = ()
+    addresses: Mapping[str, str] | None = field(default_factory=dict)
+    target_groups: Mapping[str, str] | None = field(default_factory=dict)
 
 
 def find_gaps(needs: Sequence[Need], seen: Seen) -> tuple[Finding, ...]:
@@ -124,11 +127,17 @@ def _gaps_of(need: Need, seen: Seen) -> Iterator[Finding]:
     yield from _groups(need, seen)
     yield from _key_pair(need, seen)
     yield from _profile(need, seen)
+    yield from _elastic_ips(need, seen)
+    yield from _target_groups(need, seen)
     yield from _types(need, seen)
 
 
+def _vpcs(need: Need, seen: Seen) -> set[str]:
+    return {seen.subnets[each].vpc for each in need.target.subnets if each in seen.subnets}
+
+
 def _groups(need: Need, seen: Seen) -> Iterator[Finding]:
-    vpcs = {seen.subnets[each].vpc for each in need.target.subnets if each in seen.subnets}
+    vpcs = _vpcs(need, seen)
     for group in need.target.all_security_groups:
         if group not in seen.security_groups:
             yield _lacking(f"security group {group} is not there", f"make it, or name another in {SETTINGS}")
@@ -168,6 +177,48 @@ def _profile(need: Need, seen: Seen) -> Iterator[Finding]:
             f"instance profile {name} is not there",
             f"make it, or name another under instance_profiles in {SETTINGS}; its role goes into RestoreRoleArns",
         )
+
+
+def _elastic_ips(need: Need, seen: Seen) -> Iterator[Finding]:
+    """A restore works without them and notes it."""
+    for wanted in dict.fromkeys(each.id for each in need.target.elastic_ips):
+        if seen.addresses is None:
+            yield _warning(
+                f"nobody knows whether Elastic IP address {wanted} is here: EC2 does not say",
+                "allow ec2:DescribeAddresses and ask again",
+            )
+        elif wanted not in seen.addresses:
+            yield _warning(
+                f"Elastic IP address {wanted} is not in this Region",
+                f"allocate one (aws ec2 allocate-address), and name its allocation in {SETTINGS}",
+            )
+        elif holder := seen.addresses[wanted]:
+            yield _warning(
+                f"Elastic IP address {wanted} is associated with {holder}, which a restore leaves it to",
+                f"disassociate it (aws ec2 disassociate-address), or name another in {SETTINGS}",
+            )
+
+
+def _target_groups(need: Need, seen: Seen) -> Iterator[Finding]:
+    """As with addresses."""
+    vpcs = _vpcs(need, seen)
+    for wanted in dict.fromkeys(each.id for each in need.target.target_groups):
+        if seen.target_groups is None:
+            yield _warning(
+                f"nobody knows whether target group {wanted} is here: Elastic Load Balancing does not say",
+                "allow elasticloadbalancing:DescribeTargetGroups and ask again",
+            )
+        elif wanted not in seen.target_groups:
+            yield _warning(
+                f"target group {wanted} is not in this Region",
+                f"make it (aws elbv2 create-target-group), or name another in {SETTINGS}",
+            )
+        elif vpcs and vpcs != {seen.target_groups[wanted]}:
+            yield _warning(
+                f"target group {wanted} is of {seen.target_groups[wanted] or 'no VPC'}, the subnets are of "
+                f"{', '.join(sorted(vpcs))}",
+                f"name target groups and subnets of one VPC in {SETTINGS}",
+            )
 
 
 def _types(need: Need, seen: Seen) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ The public halves of key pairs are read from the primary while it is there and k
 can be imported when it is not.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -212,7 +212,17 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
         placement_groups=surroundings.placement_groups(
             {need.target.placement_group for need in needs if need.target.placement_group}
         ),
+        addresses=_ask(surroundings.addresses, {each.id for n in needs for each in n.target.elastic_ips}),
+        target_groups=_ask(surroundings.target_groups, {each.id for n in needs for each in n.target.target_groups}),
     )
+
+
+def _ask(ask: Callable[[Collection[str]], Mapping[str, str]], wanted: set[str]) -> Mapping[str, str] | None:
+    """None where nobody says: a restore works without these."""
+    try:
+        return ask(wanted)
+    except PortError:
+        return None
 
 
 def _profiles(names: set[str], profiles: Profiles) -> frozenset[str] | None:

@@ -268,7 +268,11 @@ def recovery_site(settings: Settings) -> "RecoverySite":
             creating=clients.creating_ec2(), reading=clients.reading_ec2(), load_balancing=clients.elbv2
         ),
         surroundings=Ec2Surroundings(
-            clients.reading_ec2(), kms=clients.kms(), key_arn=settings.copy_key_arn, quotas=_quotas_of(clients)
+            clients.reading_ec2(),
+            kms=clients.kms(),
+            key_arn=settings.copy_key_arn,
+            quotas=_quotas_of(clients),
+            load_balancing=clients.glancing_elbv2,
         ),
         prober=AwsProber(
             clients.reading_ec2(),
