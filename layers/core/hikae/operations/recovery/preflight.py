@@ -1,10 +1,10 @@
 """Preflight: look for everything that a launch will need before anything is launched, and name all that lacks."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hikae.domain.ladder import build_ladder, find_lacking_vcpus, vcpu_quota_of
+from hikae.domain.ladder import InstanceType, build_ladder, find_lacking_vcpus, vcpu_quota_of
 from hikae.domain.launches import launch_request
 from hikae.domain.manifest import Manifest, ManifestError
 from hikae.domain.networks import Subnet, count_addresses
@@ -39,16 +39,21 @@ def look_around(
         return run, (), failed(str(error))
     waiting = [member for member in run.members if member.is_instance and not member.instance]
     site.fetch_manifests(member.manifest for member in waiting)
+    wanted = []
     for member in waiting:
         try:
             manifest = site.manifest(member)
         except (ManifestError, NotFound, Refused) as error:
             run, ended = answer_refusal(run, member, error, what="its manifest cannot be read")
             return run, (), ended
-        target = target_of(member, manifest, run, site, settings)
-        member, found = _check(member, manifest, target, run, site)  # noqa: PLW2901 - the same member, knowing more
+        wanted.append((member, manifest, target_of(member, manifest, run, site, settings)))
+    plan = site.plan_of(run)
+    fallback_types = plan.recovery_types if plan else ()
+    offer = _look(wanted, fallback_types, site)
+    for member, manifest, target in wanted:
+        member, found = _check(member, manifest, target, offer, fallback_types)  # noqa: PLW2901 - it knows more
         if asks_to_launch and not found and (member.registered or member.image):
-            found = _rehearse(member, manifest, target, run, site)
+            found = _rehearse(member, manifest, target, run, offer, site)
         if found and run.request.partial:
             run = run.without(member.resource, "; ".join(found))
             continue
@@ -103,33 +108,56 @@ def _check_key(site: RecoverySite) -> list[str]:
     return [] if usable else ["the site's key, which every copy is encrypted with, is disabled or about to be deleted"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    """What the Region has of all that the members take."""
+
+    subnets: Mapping[str, Subnet]
+    security_groups: Mapping[str, str]
+    key_pairs: Collection[str]
+    placement_groups: Collection[str]
+    types: Mapping[str, InstanceType]
+    offered: Collection[tuple[str, str]]
+
+
+def _look(
+    wanted: Sequence[tuple[Member, Manifest, Target]], fallback_types: Sequence[str], site: RecoverySite
+) -> _Offer:
+    """Ask for everything at once: a large group takes no more calls than a small one."""
+    around = site.surroundings
+    targets = [target for _, _, target in wanted]
+    subnets = around.subnets({each for target in targets for each in target.all_subnets})
+    zones = {subnet.zone for subnet in subnets.values()}
+    types = {*(_type(manifest) for _, manifest, _ in wanted), *fallback_types} if wanted else set()
+    return _Offer(
+        subnets=subnets,
+        security_groups=around.security_groups({each for target in targets for each in target.all_security_groups}),
+        key_pairs=around.key_pairs({target.key_name for target in targets if target.key_name}),
+        placement_groups=around.placement_groups({each.placement_group for each in targets if each.placement_group}),
+        types=around.types(types),
+        offered=around.offered(types, zones) if zones else (),
+    )
+
+
 def _check(
-    member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite
+    member: Member, manifest: Manifest, target: Target, offer: _Offer, fallback_types: Sequence[str]
 ) -> tuple[Member, list[str]]:
     problems = list(target.problems)
-    subnets = site.surroundings.subnets(target.all_subnets)
+    subnets = {each: offer.subnets[each] for each in target.all_subnets if each in offer.subnets}
     problems.extend(f"subnet {each} is not there" for each in target.all_subnets if each not in subnets)
     usable, full = _with_room(target, subnets)
     if not usable:
         problems.extend(full)
-    problems.extend(_check_groups(target, subnets, site))
-    if target.key_name and target.key_name not in site.surroundings.key_pairs([target.key_name]):
+    problems.extend(_check_groups(target, subnets, offer))
+    if target.key_name and target.key_name not in offer.key_pairs:
         remedy = "import its public key, or name another under key_pairs"
         problems.append(f"key pair {target.key_name} is not in this Region; {remedy}")
     group = target.placement_group
-    if group and group not in site.surroundings.placement_groups([group]):
+    if group and group not in offer.placement_groups:
         problems.append(f"placement group {group} is not there; make it, or name another under placement_groups")
-    ladder = None
     if usable:
-        plan = site.plan_of(run)
-        fallbacks = plan.recovery_types if plan else ()
-        names = [member.type or _type(manifest), *fallbacks]
         ladder = build_ladder(
-            manifest,
-            subnets=usable,
-            fallback_types=fallbacks,
-            types=site.surroundings.types(names),
-            offered=site.surroundings.offered(names, {subnet.zone for subnet in usable}),
+            manifest, subnets=usable, fallback_types=fallback_types, types=offer.types, offered=offer.offered
         )
         if not ladder.rungs:
             problems.append(f"there is no way to launch it: {'; '.join(ladder.refusals)}")
@@ -170,9 +198,10 @@ def _type(manifest: Manifest) -> str:
     return manifest.instance.type
 
 
-def _check_groups(target: Target, subnets: Mapping[str, Subnet], site: RecoverySite) -> list[str]:
-    groups = site.surroundings.security_groups(target.all_security_groups)
-    problems = [f"security group {each} is not there" for each in target.all_security_groups if each not in groups]
+def _check_groups(target: Target, subnets: Mapping[str, Subnet], offer: _Offer) -> list[str]:
+    wanted, there = target.all_security_groups, offer.security_groups
+    groups = {each: there[each] for each in wanted if each in there}
+    problems = [f"security group {each} is not there" for each in wanted if each not in groups]
     vpcs = {subnet.vpc for subnet in subnets.values()}
     problems.extend(
         f"security group {group} is of {vpc}, the subnets are of {', '.join(sorted(vpcs))}"
@@ -182,7 +211,9 @@ def _check_groups(target: Target, subnets: Mapping[str, Subnet], site: RecoveryS
     return problems
 
 
-def _rehearse(member: Member, manifest: Manifest, target: Target, run: Run, site: RecoverySite) -> list[str]:
+def _rehearse(  # noqa: PLR0913, PLR0917 - what a launch is made of, and who is asked
+    member: Member, manifest: Manifest, target: Target, run: Run, offer: _Offer, site: RecoverySite
+) -> list[str]:
     """Let EC2 check the launch itself. That it has no room is no verdict yet: the ladder has more rungs."""
     rung = member.rungs[0]
     request = launch_request(
@@ -193,7 +224,7 @@ def _rehearse(member: Member, manifest: Manifest, target: Target, run: Run, site
         rung=rung,
         with_ip=False,
         installation=site.installation,
-        subnets=site.surroundings.subnets({rung.subnet, *target.all_subnets}),
+        subnets={each: offer.subnets[each] for each in {rung.subnet, *target.all_subnets}},
     )
     try:
         site.recoverer.check_launch(request)

@@ -1,4 +1,4 @@
-"""A step reads each manifest once, however many of its parts ask for it, and each plan once for all members."""
+"""A step reads each manifest once, however many of its parts ask for it, and asks all else once for all members."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,6 +62,20 @@ def test_the_steps_of_a_run(group: Installation, request_: dict[str, str]) -> No
 
 def _take(installation: Installation, step: str, name: str, request: dict[str, str]) -> None:
     assert installation.step(step, name, request).status is StepStatus.DONE
+
+
+def test_a_large_group_takes_no_more_describes_than_a_single_instance(group: Installation) -> None:
+    points = group.recovery_site().catalogue().points
+    one = {"mode": "restore", "plan": "production", "resources": [points[0].tags.identity.resource]}
+    assert len({point.tags.identity.resource for point in points}) == MEMBERS
+    counted = []
+    for request in (one, RESTORE_REQUEST, DRILL_REQUEST):
+        with recorded() as asked:
+            forecast = foresee("run-1", read_request(request), group.recovery_site(), now=group.twin.clock.now())
+        assert forecast.problems == ()
+        counted.append(Counter(each.action for each in asked if each.service == "ec2"))
+    assert [len(forecast.run.members), counted[0]["DescribeSubnets"]] == [MEMBERS, 1]
+    assert counted[1] == counted[2] == counted[0]
 
 
 def test_those_that_can_be_read_are_and_the_others_say_why(group: Installation) -> None:
