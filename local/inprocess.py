@@ -379,6 +379,7 @@ class Installation:
             "HIKAE_DRILL_SECURITY_GROUPS": self.drill_vpc["group"],
             "HIKAE_DRILL_VPC": self.drill_vpc["vpc"],
             "HIKAE_DRILL_ENDPOINT_GROUPS": self.drill_vpc["group"],
+            "HIKAE_RESTORE_ROLES": "arn:aws:iam::123456789012:role/apps/*",
             "HIKAE_PROBE_FUNCTION": f"hikae-{self.name}-recovery-probe-network",
             "HIKAE_EVIDENCE_KEY_ARN": evidence_key,
             "HIKAE_RECOVER_ARN": machine,

@@ -556,8 +556,8 @@ class SettingsStore(Protocol):
 class Profiles(Protocol):
     """The account's instance profiles, which are there in every Region."""
 
-    def present(self, names: Collection[str]) -> frozenset[str]:
-        """Those of these instance profiles that there are.
+    def roles(self, names: Collection[str]) -> Mapping[str, str]:
+        """The role's ARN by the name of those of these instance profiles that there are; empty for one without a role.
 
         Raises:
             Unreachable: IAM does not answer, or not to everybody.

@@ -63,6 +63,7 @@ class Deployed:
             "HIKAE_DRILL_VPC": settings.drill_vpc,
             "HIKAE_DRILL_ENDPOINT_GROUPS": ",".join(settings.drill_endpoint_groups),
             "HIKAE_DRILL_PROFILE": settings.drill_profile,
+            "HIKAE_RESTORE_ROLES": ",".join(settings.restore_roles),
             "HIKAE_PROBE_FUNCTION": settings.probe_function,
             "HIKAE_EVIDENCE_KEY_ARN": settings.evidence_key_arn,
             "HIKAE_RECOVER_ARN": settings.recover_arn,

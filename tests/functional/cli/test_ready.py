@@ -108,6 +108,7 @@ def test_a_key_pair_that_cannot_be_imported_says_so(ready, installation):
 def test_an_instance_profile_is_looked_up_and_while_iam_is_gone_is_not_taken_for_missing(ready, installation):
     iam = installation.twin.client("iam", PRIMARY)
     iam.create_instance_profile(InstanceProfileName="app")
+    _give_role(iam, "/apps/")
     [reservation] = installation.twin.client("ec2", PRIMARY).describe_instances()["Reservations"]
     arn = "arn:aws:iam::123456789012:instance-profile/app"
     for each in reservation["Instances"]:
@@ -118,10 +119,24 @@ def test_an_instance_profile_is_looked_up_and_while_iam_is_gone_is_not_taken_for
         result = ready()
     assert result.exit_code == 0
     assert "warning: nobody knows whether instance profile app exists: IAM does not answer" in result.stdout
+    iam.remove_role_from_instance_profile(InstanceProfileName="app", RoleName="app")
+    assert "lacking: instance profile app has no role" in ready().stdout
+    iam.delete_role(RoleName="app")
+    _give_role(iam, "/elsewhere/")
+    result = ready()
+    assert result.exit_code == 1
+    arn = "arn:aws:iam::123456789012:role/elsewhere/app"
+    assert f"lacking: {arn}, the role of instance profile app, may not be given to what is restored" in result.stdout
+    iam.remove_role_from_instance_profile(InstanceProfileName="app", RoleName="app")
     iam.delete_instance_profile(InstanceProfileName="app")
     result = ready()
     assert result.exit_code == 1
     assert "lacking: instance profile app is not there" in result.stdout
+
+
+def _give_role(iam, path: str) -> None:
+    iam.create_role(RoleName="app", Path=path, AssumeRolePolicyDocument="{}")
+    iam.add_role_to_instance_profile(InstanceProfileName="app", RoleName="app")
 
 
 def _say_in_the_manifest(installation: Installation, resource: str, described: dict) -> None:

@@ -42,11 +42,13 @@ def instance_type(name: str = "m5.large", *, vcpus: int = 2) -> InstanceType:
 TYPE = need().type
 QUOTA = vcpu_quota_of(TYPE)
 SUBNET = Subnet(id="subnet-a", zone="us-west-2a", vpc="vpc-a", cidr="10.0.0.0/24", free=100)
+ROLE = "arn:aws:iam::123456789012:role/apps/app"
 ALL_THERE = Seen(
     subnets={"subnet-a": SUBNET},
     security_groups={"sg-a": "vpc-a"},
     key_pairs={"prod"},
-    profiles={"app"},
+    profiles={"app": ROLE},
+    passed_on=(ROLE,),
     types={TYPE: instance_type(TYPE)},
     offered={(TYPE, "us-west-2a")},
     quotas={QUOTA: 8},
@@ -58,6 +60,11 @@ ALL_THERE = Seen(
 def test_where_all_is_there_nothing_is_found() -> None:
     assert find_gaps([need()], ALL_THERE) == ()
     assert find_gaps([], ALL_THERE) == ()
+
+
+@pytest.mark.parametrize("pattern", ["*", "arn:aws:iam::123456789012:role/apps/*", "arn:*:role/apps/a?p"])
+def test_roles_may_be_named_by_patterns_as_in_policies(pattern: str) -> None:
+    assert find_gaps([need()], replace(ALL_THERE, passed_on=(pattern,))) == ()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,10 @@ def test_where_all_is_there_nothing_is_found() -> None:
             "key pair prod is not in this Region",
             "hikae ready --import-keys; its public half is kept as key-pairs/x.json",
         ),
-        ({"profiles": ()}, "instance profile app is not there", "RestoreRoleArns"),
+        ({"profiles": {}}, "instance profile app is not there", "RestoreRoleArns"),
+        ({"profiles": {"app": ""}}, "instance profile app has no role", "add-role-to-instance-profile"),
+        ({"passed_on": ()}, f"{ROLE}, the role of instance profile app, may not be given", "RestoreRoleArns"),
+        ({"passed_on": (f"{ROLE}-2", "arn:aws:iam::*:role/app")}, "may not be given", "RestoreRoleArns"),
         ({"offered": ()}, "there is no way to launch it", "other Availability Zones"),
         ({"types": {}}, "it does not exist in this Region", "recovery.instance_types"),
         ({"quotas": {QUOTA: 1}}, "is 1 vCPUs, 0 are in use and the run needs 2", "ask for more"),
@@ -195,7 +205,7 @@ def test_what_is_mapped_to_nothing_says_where_to_map_it() -> None:
 
 
 def test_neither_a_key_pair_nor_a_profile_is_needed_where_the_instance_has_none() -> None:
-    assert find_gaps([need(key_name="", profile="")], replace(ALL_THERE, key_pairs=(), profiles=())) == ()
+    assert find_gaps([need(key_name="", profile="")], replace(ALL_THERE, key_pairs=(), profiles={})) == ()
 
 
 def test_those_who_may_go_to_the_same_subnets_share_their_addresses() -> None:

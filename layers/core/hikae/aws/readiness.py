@@ -18,17 +18,17 @@ class IamProfiles:
     def __init__(self, client: Callable[[], "IAMClient"]) -> None:
         self._client = client
 
-    def present(self, names: Collection[str]) -> frozenset[str]:
+    def roles(self, names: Collection[str]) -> Mapping[str, str]:
         """See `ports.Profiles`."""
-        found = set()
+        found = {}
         for name in sorted(names):
             try:
                 with reading(f"instance profile {name}"):
-                    self._client().get_instance_profile(InstanceProfileName=name)
+                    profile = self._client().get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
             except NotFound:
                 continue
-            found.add(name)
-        return frozenset(found)
+            found[name] = next((role["Arn"] for role in profile["Roles"]), "")
+        return found
 
 
 class Ec2KeyPairs:

@@ -1,5 +1,6 @@
 """Whether all that is protected could be restored at a recovery site now: what lacks, and what to do about it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,16 +61,17 @@ class Need:
 class Seen:
     """What the Region offers, of what is needed.
 
-    `profiles` is None where IAM cannot be asked, as may be while us-east-1 is gone. `quotas` are on vCPUs, by name, as
-    far as they could be asked for; `running` counts the instances here by type. `stored_keys` are the S3 keys of the
-    public halves that the bucket has, by the name of the key pair here. `addresses` are Elastic IP addresses, each with
-    what has it, `target_groups` each with its VPC; either is None where nobody says.
+    `profiles` has the role of each, and is None where IAM cannot be asked, as may be while us-east-1 is gone.
+    `quotas` are on vCPUs, by name, as far as they could be asked for; `running` counts the instances here by type.
+    `stored_keys` are the S3 keys of the public halves that the bucket has, by the name of the key pair here.
+    `addresses` are Elastic IP addresses, each with what has it, `target_groups` each with its VPC; either is None
+    where nobody says.
     """
 
     subnets: Mapping[str, Subnet]
     security_groups: Mapping[str, str]
     key_pairs: Collection[str]
-    profiles: Collection[str] | None
+    profiles: Mapping[str, str] | None
     types: Mapping[str, InstanceType]
     offered: Collection[tuple[str, str]]
     quotas: Mapping[str, int]
@@ -77,6 +79,7 @@ class Seen:
     is_key_usable: bool
     stored_keys: Mapping[str, str] = field(default_factory=dict)
     placement_groups: Collection[str] = ()
+    passed_on: Collection[str] = ()
     addresses: Mapping[str, str] | None = field(default_factory=dict)
     target_groups: Mapping[str, str] | None = field(default_factory=dict)
 
@@ -177,6 +180,16 @@ def _profile(need: Need, seen: Seen) -> Iterator[Finding]:
             f"instance profile {name} is not there",
             f"make it, or name another under instance_profiles in {SETTINGS}; its role goes into RestoreRoleArns",
         )
+    elif not seen.profiles[name]:
+        yield _lacking(
+            f"instance profile {name} has no role",
+            "give it one (aws iam add-role-to-instance-profile), and name that in RestoreRoleArns",
+        )
+    elif not any(_is_like(seen.profiles[name], each) for each in seen.passed_on):
+        yield _lacking(
+            f"{seen.profiles[name]}, the role of instance profile {name}, may not be given to what is restored",
+            "name it in RestoreRoleArns and deploy the recovery site again, while IAM can be changed",
+        )
 
 
 def _elastic_ips(need: Need, seen: Seen) -> Iterator[Finding]:
@@ -219,6 +232,11 @@ def _target_groups(need: Need, seen: Seen) -> Iterator[Finding]:
                 f"{', '.join(sorted(vpcs))}",
                 f"name target groups and subnets of one VPC in {SETTINGS}",
             )
+
+
+def _is_like(arn: str, pattern: str) -> bool:
+    """As IAM compares them: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), arn) is not None
 
 
 def _types(need: Need, seen: Seen) -> Iterator[Finding]:

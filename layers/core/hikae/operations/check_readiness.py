@@ -46,18 +46,20 @@ class Readiness:
         return not self.gaps
 
 
-def check_readiness(
+def check_readiness(  # noqa: PLR0913 - one keyword per port
     site: RecoverySite,
     *,
     profiles: Profiles,
+    passed_on: Collection[str],
     public_keys: Callable[[Place], PublicKeys] | None,
     importer: KeyPairImporter | None,
     now: datetime,
 ) -> Readiness:
     """Look at everything in the inventories that this site has.
 
-    `public_keys` gives what reads key pairs of a primary; None asks no primary. `importer` imports here those that lack
-    and whose public half is kept; None imports nothing.
+    `passed_on` are the ARNs of the roles that a restore may give to an instance, as patterns of IAM. `public_keys`
+    gives what reads key pairs of a primary; None asks no primary. `importer` imports here those that lack and whose
+    public half is kept; None imports nothing.
 
     Raises:
         Unreachable: this site does not answer.
@@ -68,10 +70,10 @@ def check_readiness(
     protected = _protected(site, findings, now)
     needs, volumes = _needs(protected, site, settings, findings, now)
     fetched = _fetch(needs, site, public_keys, findings)
-    seen = _look(needs, site, profiles)
+    seen = _look(needs, site, profiles, passed_on)
     imported = _import(needs, seen, site, importer, findings)
     if imported:
-        seen = _look(needs, site, profiles)
+        seen = _look(needs, site, profiles, passed_on)
     return Readiness(
         instances=tuple(need.resource for need in needs),
         volumes=tuple(volumes),
@@ -190,7 +192,7 @@ def _fetch(
     return tuple(fetched)
 
 
-def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
+def _look(needs: list[Need], site: RecoverySite, profiles: Profiles, passed_on: Collection[str]) -> Seen:
     surroundings = site.surroundings
     subnets = surroundings.subnets({each for need in needs for each in need.target.all_subnets})
     running = surroundings.running_types() if needs else {}
@@ -203,6 +205,7 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles) -> Seen:
         security_groups=surroundings.security_groups({each for n in needs for each in n.target.all_security_groups}),
         key_pairs=surroundings.key_pairs(key_names) if key_names else (),
         profiles=_profiles(profile_names, profiles),
+        passed_on=passed_on,
         types=surroundings.types(names | set(running)) if names | set(running) else {},
         offered=surroundings.offered(names, zones) if names and zones else (),
         quotas=_quotas({vcpu_quota_of(name) for name in names} - {""}, site),
@@ -225,9 +228,9 @@ def _ask(ask: Callable[[Collection[str]], Mapping[str, str]], wanted: set[str]) 
         return None
 
 
-def _profiles(names: set[str], profiles: Profiles) -> frozenset[str] | None:
+def _profiles(names: set[str], profiles: Profiles) -> Mapping[str, str] | None:
     try:
-        return profiles.present(names)
+        return profiles.roles(names)
     except PortError:
         return None
 

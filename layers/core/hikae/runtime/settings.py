@@ -44,6 +44,7 @@ class Settings:
     evidence_key_arn: str = ""
     recover_arn: str = ""
     code_version: str = ""
+    restore_roles: tuple[str, ...] = ()
     takes_future_now: bool = False
 
     @classmethod
@@ -81,6 +82,7 @@ class Settings:
             evidence_key_arn=reader.text("HIKAE_EVIDENCE_KEY_ARN", default=""),
             recover_arn=reader.text("HIKAE_RECOVER_ARN", default=""),
             code_version=reader.text("HIKAE_CODE_VERSION", default=""),
+            restore_roles=reader.read("HIKAE_RESTORE_ROLES", _names, (), default=""),
             takes_future_now=reader.read("HIKAE_TAKES_FUTURE_NOW", _flag, fallback=False, default="false"),
         )
         if reader.problems:

@@ -347,6 +347,7 @@ def readiness(settings: Settings, *, asks_primary: bool, imports_keys: bool, now
     return check_readiness(
         recovery_site(settings),
         profiles=IamProfiles(clients.iam),
+        passed_on=settings.restore_roles,
         public_keys=(lambda place: Ec2KeyPairs(clients.reading_ec2(place.region))) if asks_primary else None,
         importer=Ec2KeyPairs(clients.creating_ec2()) if imports_keys else None,
         now=now,
