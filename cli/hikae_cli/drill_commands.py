@@ -1,6 +1,8 @@
 """`hikae drill`: rehearse a recovery, see what became of runs, and check what they have proven."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ import click
 
 from hikae.domain.model import Region, SiteRole
 from hikae.domain.naming import parse_time
-from hikae.domain.runs import Mode, Run, RunError, check_name
+from hikae.domain.runs import Mode, RunError, check_name
 from hikae_cli.prune_commands import Moment
 from hikae_cli.restore_commands import INTERVAL
 from hikae_cli.run_report import Row, list_events, list_lines
@@ -24,6 +26,8 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 _wait_option = click.option(
     "--wait/--no-wait", "waits", default=True, help="Show what happens until it is over (the default)."
 )
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @click.group("drill")
@@ -102,64 +106,68 @@ def list_runs(*, limit: int, installation: str, region: str | None, as_json: boo
     where = find_region(SiteRole.RECOVERY, region)
     with explained(f"recovery site in {where}"):
         rows = _rows(open_site(installation=installation, region=where))
-    newest = sorted(rows, key=lambda row: (row.began_at, row.run), reverse=True)[:limit]
+    newest = sorted(rows, key=lambda row: (row.began_at or _LONG_AGO, row.run), reverse=True)[:limit]
     for line in (json.dumps(row.as_json(), ensure_ascii=False) for row in newest) if as_json else list_lines(newest):
         click.echo(printable(line))
 
 
 def _rows(access: "Access") -> list[Row]:
-    from hikae_cli.run_following import list_documented, list_recorded, load_record, load_run  # noqa: PLC0415
+    from hikae_cli.run_following import list_documented, list_recorded, load_record  # noqa: PLC0415
 
     rows = []
     recorded = set(list_recorded(access))
     for name in sorted(recorded):
-        record = load_record(access, name)
-        if record is None:
-            rows.append(_unknown(name, "its evidence cannot be read"))
-            continue
-        rpos = [member["achieved_rpo_seconds"] for member in record["members"]]
-        rows.append(
-            Row(
-                run=name,
-                mode=record["mode"],
-                began_at=parse_time(record["began_at"]),
-                state=record["outcome"],
-                what=_what(record["request"]),
-                started_by=record["request"].get("started_by") or "",
-                rto=record["achieved_rto_seconds"],
-                rpo=max(rpos, default=None),
-            )
-        )
+        try:
+            rows.append(_row_of_record(name, load_record(access, name)))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            # Its document may still say what it was of.
+            rows.append(_row_of_document(access, name, "its evidence cannot be read"))
     under_way = {each.run: each.began_at for each in access.machine.under_way()}
     for name in sorted({*list_documented(access), *under_way} - recorded):
         state = "running" if name in under_way else "ended, not recorded yet"
-        try:
-            run = load_run(access, name)
-        except RunError:
-            rows.append(_unknown(name, "its document cannot be read"))
-            continue
-        if run is None:
-            rows.append(Row(run=name, mode="", began_at=under_way[name], state=state, what="", started_by=""))
-        else:
-            rows.append(_row_of(run, state))
+        rows.append(_row_of_document(access, name, state, began_at=under_way.get(name)))
     return rows
 
 
-def _row_of(run: Run, state: str) -> Row:
+def _row_of_record(name: str, record: Mapping[str, Any] | None) -> Row:
+    """A run by its evidence; raises what reading something else of it raises."""
+    if record is None:
+        raise ValueError
+    rpos = [member["achieved_rpo_seconds"] for member in record["members"]]
+    return Row(
+        run=name,
+        mode=record["mode"],
+        began_at=parse_time(record["began_at"]),
+        state=record["outcome"],
+        what=_what(record["request"]),
+        started_by=record["request"].get("started_by") or "",
+        rto=record["achieved_rto_seconds"],
+        rpo=max(rpos, default=None),
+    )
+
+
+def _row_of_document(access: "Access", name: str, state: str, *, began_at: datetime | None = None) -> Row:
+    """A run by its document, as far as it has one that can be read; `began_at` is what else is known."""
+    from hikae.ports import Refused  # noqa: PLC0415 - as above
+    from hikae_cli.run_following import load_run  # noqa: PLC0415
+
+    unknown = Row(run=name, mode="", began_at=began_at, state=state, what="", started_by="")
+    try:
+        run = load_run(access, name)
+    except (RunError, Refused):
+        return replace(unknown, state=f"{state}; its document cannot be read")
+    if run is None:
+        return unknown
     request = run.request
     asked = {"plan": request.plan, "group": request.group, "resources": request.resources}
     return Row(
-        run=run.name,
+        run=name,
         mode=request.mode.value,
         began_at=run.began_at,
         state=state,
         what=_what(asked),
         started_by=request.started_by,
     )
-
-
-def _unknown(name: str, state: str) -> Row:
-    return Row(run=name, mode="", began_at=datetime.min.replace(tzinfo=UTC), state=state, what="", started_by="")
 
 
 def _what(request: dict[str, Any]) -> str:
@@ -171,7 +179,12 @@ def _what(request: dict[str, Any]) -> str:
 @click.argument("run")
 @click.option("--wait/--no-wait", "waits", default=False, help="Show what happens until it is over (not by default).")
 @INTERVAL
-@click.option("--evidence", type=click.Path(dir_okay=False), help="Also write the signed evidence to this file.")
+@click.option(
+    "--evidence",
+    type=click.Path(dir_okay=False),
+    callback=lambda _, __, path: _check_directory(path),
+    help="Also write the signed evidence to this file; with --wait, once it is over.",
+)
 @installation_option
 @_region_option
 @_json_option
@@ -204,24 +217,50 @@ def show_run(  # noqa: PLR0913 - one argument per option
         if status is None and document is None and record is None:
             raise click.ClickException(f"there is no run {run} at {access.name}; see hikae drill list")
         if waits:
-            follow_to_the_end(access, run, manner=manner)
+            try:
+                follow_to_the_end(access, run, manner=manner)
+            except click.exceptions.Exit as ended:
+                # What has failed is proven, too; what goes on is not.
+                if evidence is not None and ended.exit_code == 1:
+                    _save(access, run, evidence, is_under_way=False)
+                raise
+            if evidence is not None:
+                _save(access, run, evidence, is_under_way=False)
             return
         for event in list_events(document) if document else ():
             line = json.dumps(event.as_json(), ensure_ascii=False) if as_json else str(event)
             click.echo(printable(line))
         if evidence is not None:
-            _save(access, run, evidence)
+            _save(access, run, evidence, is_under_way=status in UNDER_WAY)
         if record is None and status in UNDER_WAY:
             click.echo(json.dumps({"record": "running", "run": run}) if as_json else f"{run} is under way")
             return
         show_record(access, run, record, as_json=as_json)
 
 
-def _save(access: "Access", run: str, path: str) -> None:
-    from hikae.domain.naming import evidence_key  # noqa: PLC0415 - as above
+def _check_directory(path: str | None) -> str | None:
+    """Said at once, and not when a run that was waited for is over."""
+    if path is not None and not Path(path).parent.is_dir():
+        raise click.BadParameter(f"there is no directory {Path(path).parent}; make it first, or give another file")
+    return path
 
-    document = access.site.documents.read(evidence_key(run))
-    Path(path).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n")
+
+def _save(access: "Access", run: str, path: str, *, is_under_way: bool) -> None:
+    from hikae.domain.naming import evidence_key  # noqa: PLC0415 - as above
+    from hikae.ports import NotFound  # noqa: PLC0415
+
+    try:
+        document = access.site.documents.read(evidence_key(run))
+    except NotFound as error:
+        if is_under_way:
+            message = f"{run} is not over, so there is no evidence yet; --wait writes it once it is"
+        else:
+            message = f"{run} is over and has no evidence (yet); the sweep records what its execution did not"
+        raise click.ClickException(message) from error
+    try:
+        Path(path).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n")
+    except OSError as error:
+        raise click.ClickException(printable(f"the evidence of {run} was not written: {error}")) from error
     click.echo(f"written to {path}; check it with: hikae drill verify {path}", err=True)
 
 
@@ -250,14 +289,14 @@ def stop_run(  # noqa: PLR0913 - one argument per option
     with explained(f"recovery site in {where}"):
         check_name(run)
         access = open_site(installation=installation, region=where)
-        status = access.machine.status(run)
-        if status not in UNDER_WAY:
-            said = "there is no such run" if status is None else f"it is over: {status}"
+        standing = access.machine.look(run)
+        if standing is None or standing.status not in UNDER_WAY:
+            said = "there is no such run" if standing is None else f"it is over: {standing.status}"
             raise click.ClickException(f"{run} was not stopped: {said}; see hikae drill list")
         if not yes:
-            _confirm_stop(run)
+            _confirm_stop(access, run, standing.mode)
         access.machine.stop(run, cause=_name_who_stops(where))
-        click.echo(f"{run} is stopped; what it has made is torn down by the sweep", err=True)
+        click.echo(printable(f"{run} is stopped; {_what_becomes_of_it(access, run, standing.mode)}"), err=True)
         if not waits:
             return
         try:
@@ -279,11 +318,35 @@ def _name_who_stops(where: Region) -> str:
         return "hikae drill stop"
 
 
-def _confirm_stop(run: str) -> None:
+def _confirm_stop(access: "Access", run: str, mode: Mode | None) -> None:
     if not is_interactive():
         raise click.UsageError("nobody to ask, so nothing was stopped; give --yes")
-    if not click.confirm(f"Stop {run}?", err=True):
+    what = f"the {mode} {run}" if mode else run
+    question = f"Stop {what} at {access.name}? If so, {_what_becomes_of_it(access, run, mode)}"
+    if not click.confirm(printable(question), err=True):
         raise click.ClickException("nothing was stopped")
+
+
+def _what_becomes_of_it(access: "Access", run: str, mode: Mode | None) -> str:
+    """Of what a run that is stopped has made: a drill's goes, a restore's stays, with the ids that EC2 shows now."""
+    if mode is Mode.DRILL:
+        return "what it has made is torn down by the sweep"
+    stays = "what it has launched stays, for a person to decide about"
+    if mode is None:
+        return f"nobody can say whether it is a drill: if so, what it has made is torn down by the sweep, else {stays}"
+    from hikae.domain.naming import run_tag  # noqa: PLC0415 - as above
+    from hikae.domain.teardown import list_recovered  # noqa: PLC0415
+    from hikae.ports import PortError  # noqa: PLC0415
+
+    value = run_tag(installation=access.settings.installation, run=run)
+    try:
+        found = list_recovered(access.site.recoverer.made(tag=mode.tag, value=value))
+    except PortError as error:
+        # That EC2 does not answer keeps nobody from stopping.
+        return f"{stays}; what that is, EC2 does not say now: {error}"
+    if not found:
+        return f"{stays}; EC2 shows nothing of it so far"
+    return f"{stays}: {', '.join(f'{each.id} for {each.resource}' for each in found)}"
 
 
 @drill_group.command("verify")

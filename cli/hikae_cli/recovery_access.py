@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hikae.domain.document import PlanError
 from hikae.domain.model import Region, SiteRole
-from hikae.domain.runs import RunError
+from hikae.domain.runs import Mode, RunError
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import PortError
 from hikae.runtime import wiring
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 UNDER_WAY: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 _ASKING = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How an execution stands, in the words of Step Functions, and the mode that it was started in, where it says."""
+
+    status: str
+    mode: Mode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +87,23 @@ class RecoverMachine:
         Raises:
             SiteError: nobody knows.
         """
+        standing = self.look(run)
+        return standing.status if standing else None
+
+    def look(self, run: str) -> Standing | None:
+        """How a run stands; None where Step Functions knows of no such execution (any more).
+
+        Raises:
+            SiteError: nobody knows.
+        """
         client = self._client()
         try:
-            return client.describe_execution(executionArn=self.execution(run))["status"]
+            answer = client.describe_execution(executionArn=self.execution(run))
         except client.exceptions.ExecutionDoesNotExist:
             return None
         except (ClientError, BotoCoreError) as error:
             raise self._translate(error, "states:DescribeExecution on its executions") from error
+        return Standing(status=answer["status"], mode=_read_mode(answer.get("input", "")))
 
     def under_way(self) -> list[Execution]:
         """What runs now.
@@ -128,6 +146,14 @@ class RecoverMachine:
         if self._made is None:
             self._made = boto3.client("stepfunctions", region_name=self._region, config=_ASKING)
         return self._made
+
+
+def _read_mode(given: str) -> Mode | None:
+    """The mode in what an execution was started with; None where somebody has started it with something else."""
+    try:
+        return Mode(json.loads(given)["request"]["mode"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

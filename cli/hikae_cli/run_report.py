@@ -229,7 +229,7 @@ class Row:
 
     run: str
     mode: str
-    began_at: datetime
+    began_at: datetime | None
     state: str
     what: str
     started_by: str
@@ -241,7 +241,7 @@ class Row:
         return {
             "run": self.run,
             "mode": self.mode,
-            "began_at": format_time(self.began_at),
+            "began_at": format_time(self.began_at) if self.began_at else None,
             "state": self.state,
             "what": self.what,
             "started_by": self.started_by,
@@ -257,7 +257,7 @@ def list_lines(rows: Sequence[Row]) -> Iterator[str]:
         head,
         *(
             (
-                f"{row.began_at:%Y-%m-%d %H:%M:%SZ}",
+                f"{row.began_at:%Y-%m-%d %H:%M:%SZ}" if row.began_at else "unknown",
                 row.run,
                 row.mode,
                 row.state,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from hikae.domain.teardown import GONE
 from local.inprocess import PRIMARY, RECOVERY, Installation
-from local.twin.faults import recorded, unreachable
+from local.twin.faults import no_capacity, recorded, refused, unreachable
 from tests.functional.cli.json_services import JsonServices
 from tests.functional.cli.recovery_scene import at_the_twins_time, protect_group, without_ids
 
@@ -79,14 +80,34 @@ def test_runs_are_listed_newest_first_those_under_way_among_them(drill, installa
 def test_a_document_that_cannot_be_read_hides_no_other(drill, installation, evidence):
     s3 = installation.twin.client("s3", RECOVERY)
     s3.put_object(Bucket=installation.recovery.bucket, Key="evidence/odd.json", Body=b"{}")
+    s3.put_object(Bucket=installation.recovery.bucket, Key="evidence/other.json", Body=b'{"record": "{}"}')
     s3.put_object(Bucket=installation.recovery.bucket, Key="recovery/worse/run.json", Body=b"{}")
     result = drill("list", "--json")
     states = {json.loads(line)["run"]: json.loads(line)["state"] for line in result.stdout.splitlines()}
     assert states == {
         "drill-1": "succeeded",
         "odd": "its evidence cannot be read",
-        "worse": "its document cannot be read",
+        "other": "its evidence cannot be read",
+        "worse": "ended, not recorded yet; its document cannot be read",
     }
+
+
+@pytest.mark.usefixtures("evidence")
+def test_of_a_run_whose_evidence_cannot_be_read_its_document_tells_what_it_was(drill, installation):
+    s3 = installation.twin.client("s3", RECOVERY)
+    [known] = [json.loads(line) for line in drill("list", "--json").stdout.splitlines()]
+    s3.put_object(Bucket=installation.recovery.bucket, Key="evidence/drill-1.json", Body=b"{}")
+    s3.put_object(Bucket=installation.recovery.bucket, Key="evidence/odd.json", Body=b"{}")
+    rows = [json.loads(line) for line in drill("list", "--json").stdout.splitlines()]
+    unproven = {
+        "state": "its evidence cannot be read",
+        "achieved_rto_seconds": None,
+        "worst_achieved_rpo_seconds": None,
+    }
+    assert rows[0] == known | unproven
+    assert (rows[1]["run"], rows[1]["began_at"]) == ("odd", None)
+    [_, _, odd] = drill("list").stdout.splitlines()
+    assert odd.split() == ["unknown", "odd", "its", "evidence", "cannot", "be", "read"]
 
 
 def test_one_that_is_under_way_is_shown_as_far_as_it_is(drill, recovery_services):
@@ -107,6 +128,36 @@ def test_one_that_is_over_is_shown_with_its_record(drill, evidence, matches_snap
     result = drill("show", "drill-1")
     assert result.exit_code == 0
     matches_snapshot(without_ids(result.stdout), "drill-show.txt")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evidence_is_saved_after_a_run_was_followed_to_its_end(drill, installation, tmp_path, fails):
+    drill("start", "production", "--no-wait", "--name", "drill-1")
+    path = tmp_path / "drill.json"
+    with no_capacity() if fails else nullcontext():
+        result = drill("show", "drill-1", "--wait", "--evidence", str(path), *FAST)
+    assert result.exit_code == int(fails), result.output
+    assert f"written to {path}" in result.stderr
+    assert json.loads(drill("verify", str(path), "--json").stdout)["outcome"] == ("failed" if fails else "succeeded")
+
+
+def test_there_is_no_evidence_of_a_run_that_is_not_over(drill, tmp_path):
+    drill("start", "production", "--no-wait", "--name", "drill-1")
+    path = tmp_path / "drill.json"
+    result = drill("show", "drill-1", "--evidence", str(path))
+    assert result.exit_code == 1
+    assert "Error: drill-1 is not over, so there is no evidence yet; --wait writes it once it is\n" in result.stderr
+    assert not path.exists()
+
+
+def test_a_file_that_cannot_be_written_is_said(drill, evidence, tmp_path):
+    nowhere = tmp_path / "nowhere" / "drill.json"
+    result = drill("show", "drill-1", "--evidence", str(nowhere))
+    assert result.exit_code == 2
+    assert f"there is no directory {nowhere.parent}; make it first, or give another file" in result.stderr
+    result = drill("show", "drill-1", "--evidence", str(tmp_path / ("long" * 100)))
+    assert result.exit_code == 1
+    assert "Error: the evidence of drill-1 was not written: " in result.stderr
 
 
 def test_one_that_was_stopped_before_it_had_begun_anything_is_not_waited_for(drill, installation, recovery_services):
@@ -140,9 +191,80 @@ def test_stopping_asks_first(drill, recovery_services, monkeypatch):
     monkeypatch.setattr("hikae_cli.drill_commands.is_interactive", lambda: True)
     result = drill("stop", "drill-1", stdin="n\n")
     assert (result.exit_code, recovery_services.plays["drill-1"].status) == (1, "RUNNING")
-    assert "Stop drill-1? [y/N]" in result.stderr
+    assert (
+        "Stop the drill drill-1 at recovery 123456789012/us-west-2? If so, what it has made is torn down by the sweep "
+        "[y/N]" in result.stderr
+    )
     assert drill("stop", "drill-1", "--no-wait", stdin="y\n").exit_code == 0
     assert recovery_services.plays["drill-1"].status == "ABORTED"
+
+
+@pytest.fixture
+def restoring(hikae, drill, recovery_services):
+    """A restore that is under way; it goes on by so many steps."""
+
+    def start(steps: int) -> None:
+        with at_the_twins_time(recovery_services.installation):
+            arguments = ("--plan", "production", "--yes", "--no-wait", "--name", "restore-1")
+            assert hikae("restore", *arguments).exit_code == 0
+        for _ in range(steps):
+            drill("show", "restore-1")
+
+    return start
+
+
+def launched(installation: Installation) -> dict[str, str]:
+    """What the restore has launched, by what it stands for."""
+    made = installation.recovery_site().recoverer.made(tag="hikae:recovery", value="main/restore-1")
+    return {each.resource: each.id for each in made if each.kind == "instance" and each.state not in GONE}
+
+
+@pytest.mark.parametrize("answer", ["question", "--yes"])
+def test_of_a_restore_that_is_stopped_what_it_launched_is_named_and_stays(
+    drill, installation, restoring, monkeypatch, answer
+):
+    restoring(steps=9)
+    there = launched(installation)
+    assert there
+    stays = "what it has launched stays, for a person to decide about: "
+    named = stays + ", ".join(f"{made} for {resource}" for resource, made in sorted(there.items()))
+    if answer == "question":
+        monkeypatch.setattr("hikae_cli.drill_commands.is_interactive", lambda: True)
+        asked = drill("stop", "restore-1", stdin="n\n")
+        assert f"Stop the restore restore-1 at recovery 123456789012/us-west-2? If so, {named} [y/N]" in asked.stderr
+    result = drill("stop", "restore-1", "--yes", *FAST)
+    assert result.exit_code == 0, result.output
+    assert f"restore-1 is stopped; {named}\n" in result.stderr
+    assert "torn down" not in result.stderr
+    assert launched(installation) == there
+
+
+def test_a_restore_that_is_stopped_before_it_launched_anything_says_so(drill, restoring):
+    restoring(steps=0)
+    result = drill("stop", "restore-1", "--yes", "--no-wait")
+    assert result.exit_code == 0, result.output
+    assert "for a person to decide about; EC2 shows nothing of it so far" in result.stderr
+
+
+def test_that_ec2_does_not_answer_keeps_nobody_from_stopping(drill, restoring, recovery_services):
+    restoring(steps=8)
+    recovery_services.sweeps = False  # it would need EC2
+    with refused("DescribeVolumes", "InternalError", status=500):
+        result = drill("stop", "restore-1", "--yes", "--no-wait")
+    assert result.exit_code == 0, result.output
+    assert (
+        "what it has launched stays, for a person to decide about; what that is, EC2 does not say now" in result.stderr
+    )
+    assert recovery_services.plays["restore-1"].status == "ABORTED"
+
+
+def test_of_a_run_that_was_started_with_something_else_both_are_said(drill, recovery_services):
+    drill("start", "production", "--no-wait", "--name", "drill-1")
+    recovery_services.plays["drill-1"].given = "{}"
+    result = drill("stop", "drill-1", "--yes", "--no-wait")
+    assert (
+        "nobody can say whether it is a drill: if so, what it has made is torn down by the sweep, else" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("command", ["show", "stop"])

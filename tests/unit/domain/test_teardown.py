@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hikae.domain.choice import member_of
 from hikae.domain.model import Kind
 from hikae.domain.runs import Member, Mode, Request, Run, Stage
-from hikae.domain.teardown import Made, decide_teardown, may_have_more, name_unrecorded
+from hikae.domain.teardown import Made, decide_teardown, list_recovered, may_have_more, name_unrecorded
 from tests.unit.domain.builders import NOW, copy, point
 
 
@@ -41,6 +41,25 @@ def test_what_does_not_say_that_this_drill_made_it_stays(tags: dict[str, str]):
     decided = decide_teardown([made("instance", tags=tags)], mode=Mode.DRILL, run="drill-1", installation="main")
     assert decided.remove == ()
     assert decided.kept == ("instance-1: its tags do not say that main/drill-1 made it",)
+
+
+def test_what_stands_for_a_resource_is_its_instance_or_a_volume_by_itself_that_is_not_gone():
+    own = {"hikae:recovery": "main/restore-1", "hikae:recovered-from": "rp-1", "hikae:recovered-resource": "vol-1"}
+    everything = [
+        made("volume", id="vol-new", tags=own, state="available"),
+        made("volume", id="vol-of-the-instance", attached_to="instance-1"),
+        made("instance"),
+        made("instance", id="instance-2", state="stopped"),
+        made("instance", id="instance-3", state="terminated"),
+        made("instance", id="instance-4", state="shutting-down"),
+        made("image"),
+    ]
+    found = list_recovered(everything)
+    assert [(each.id, each.resource, each.run) for each in found] == [
+        ("instance-1", "i-1", "drill-1"),
+        ("instance-2", "i-1", "drill-1"),
+        ("vol-new", "vol-1", "restore-1"),
+    ]
 
 
 def test_what_is_on_its_way_out_is_waited_for():

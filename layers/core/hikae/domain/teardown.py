@@ -33,6 +33,11 @@ class Made:
         return self.tags.get(RECOVERED_RESOURCE, "")
 
     @property
+    def run(self) -> str:
+        """The restore or drill that made it."""
+        return next((self.tags[mode.tag].partition("/")[2] for mode in Mode if mode.tag in self.tags), "")
+
+    @property
     def point(self) -> str:
         """The point that it was made from."""
         return self.tags.get(RECOVERED_FROM, "")
@@ -40,6 +45,20 @@ class Made:
 
 GONE: Final = frozenset({"terminated", "deleted", "deregistered"})
 GOING: Final = frozenset({"shutting-down", "deleting"})
+
+
+def list_recovered(made: Iterable[Made]) -> list[Made]:
+    """What stands here for an instance, or for a volume that was attached to nothing; an instance's own volumes do not.
+
+    In the order of what they stand for; without what is gone or going.
+    """
+    there = [
+        each
+        for each in made
+        if each.state not in GONE | GOING
+        and (each.kind == "instance" or (each.kind == "volume" and each.resource.startswith("vol-")))
+    ]
+    return sorted(there, key=lambda each: (each.resource, each.id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
