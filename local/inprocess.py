@@ -120,7 +120,9 @@ class Installation:
     def add_recovery_site(self, region: Region, **environment: str) -> Settings:
         """Make what one recovery stack in `region` would make; `environment` is what differs there."""
         self._make_site(region, SiteRole.RECOVERY)
-        key_arn = self.twin.client("kms", region).create_key()["KeyMetadata"]["Arn"]
+        kms = self.twin.client("kms", region)
+        key_arn = kms.create_key()["KeyMetadata"]["Arn"]
+        kms.create_alias(AliasName=f"alias/hikae-{self.name}", TargetKeyId=key_arn)
         own = {"AWS_REGION": region, "HIKAE_COPY_KEY_ARN": key_arn, "HIKAE_BUCKET": self._bucket_in(region)}
         return Settings.from_env(self.environment(SiteRole.RECOVERY) | own | environment)
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-import tomllib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +15,7 @@ from hikae.operations.recovery.take_step import STEPS
 from hikae.runtime import reporting
 from hikae.runtime.settings import Settings
 from hikae_cli.waiting import QUEUES
+from tests.template.deployments import deployment, deployments
 from tests.template.sites import (
     ACCOUNT,
     PRIMARY,
@@ -399,22 +400,51 @@ def test_every_parameter_and_output_is_described():
         assert [name for name, each in template[section].items() if not each.get("Description")] == []
 
 
-def test_samconfig_deploys_both_sites_with_parameters_that_exist():
-    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+def test_samconfig_deploys_both_sites_and_the_way_back_with_parameters_that_exist():
     known = load_template()["Parameters"]
-    sites = {}
-    for name in ("primary", "recovery"):
-        settings = config[name]["deploy"]["parameters"]
-        given = dict(each.split("=", 1) for each in settings["parameter_overrides"])
-        assert set(given) <= set(known)
-        assert settings["capabilities"] == "CAPABILITY_IAM"
-        sites[name] = (given, settings)
-    here, there = sites["primary"], sites["recovery"]
-    assert (here[0]["Site"], there[0]["Site"]) == ("primary", "recovery")
-    assert here[0]["WakeBusArn"].split(":")[3] == there[1]["region"]
-    assert there[0]["Primaries"].split("/")[1] == here[1]["region"]
-    bus = _deployed(there[0], there[1]["region"]).of_type("AWS::Events::EventBus")["WakeBus"]["Name"]
-    assert here[0]["WakeBusArn"].endswith(f"event-bus/{bus}")
+    found = deployments()
+    assert set(found) == {"primary", "recovery", "standby", "failback"}
+    for each in found.values():
+        assert set(each.parameters) <= set(known)
+        assert each.capabilities == "CAPABILITY_IAM"
+        assert "AlertEmail" in each.parameters
+    here, there = found["primary"], found["recovery"]
+    assert (here.parameters["Site"], there.parameters["Site"]) == ("primary", "recovery")
+    assert here.parameters["WakeBusArn"].split(":")[3] == there.region
+    assert there.parameters["Primaries"].split("/")[1] == here.region
+    bus = _deployed(there.parameters, there.region).of_type("AWS::Events::EventBus")["WakeBus"]["Name"]
+    assert here.parameters["WakeBusArn"].endswith(f"event-bus/{bus}")
+    standby, failback = found["standby"], found["failback"]
+    assert (standby.parameters["Site"], failback.parameters["Site"]) == ("primary", "recovery")
+    assert (standby.region, failback.region) == (there.region, here.region)
+    assert failback.parameters["Primaries"].split("/")[1] == standby.region
+    assert set(failback.parameters) == set(there.parameters)
+    assert len({each.stack for each in found.values()}) == len(found)
+
+
+def _names(site: Site) -> set[tuple[str, str]]:
+    """Every name that is not left to CloudFormation, with the type of what has it."""
+    return {
+        (resource["Type"], value)
+        for resource in site.resources.values()
+        for key, value in resource.get("Properties", {}).items()
+        if key.endswith("Name") and key != "MetricName" and isinstance(value, str)
+    }
+
+
+@pytest.mark.parametrize(("one", "other"), [("standby", "recovery"), ("failback", "primary")])
+def test_two_sites_in_one_region_have_no_name_in_common(one: str, other: str):
+    left, right = (_deployed(deployment(name).parameters, deployment(name).region) for name in (one, other))
+    assert left.region == right.region
+    assert len(_names(left)) > 15
+    assert _names(left) & _names(right) == set()
+
+
+def test_a_key_to_fill_in_is_not_deployed_unfilled():
+    pattern = re.compile(load_template()["Parameters"]["SourceKeyArns"]["AllowedPattern"])
+    assert not pattern.fullmatch(deployment("failback").parameters["SourceKeyArns"])
+    assert not pattern.fullmatch(f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/hikae-main")
+    assert all(pattern.fullmatch(each) for each in ("", key_arn(PRIMARY_REGION)))
 
 
 def test_no_named_iam_resource_asks_for_more_than_the_plain_capability():

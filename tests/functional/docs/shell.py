@@ -87,6 +87,7 @@ class Shell:
             else:
                 given[list(given)[-1]].append(word)
         region, query = given.pop("region", [None])[0], given.pop("query", [None])[0]
+        given.pop("output", None)
         client = boto3.client({"s3api": "s3"}.get(service, service), region_name=region)
         method = operation.replace("-", "_")
         model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method])
@@ -99,6 +100,8 @@ class Shell:
 def _read(shape: Any, values: list[str]) -> Any:
     if shape.type_name == "list" and shape.member.type_name == "structure":
         return [_shorthand(shape.member, value) for value in values]
+    if shape.type_name == "structure":
+        return _shorthand(shape, values[0])
     if shape.type_name == "list":
         return values
     if shape.type_name == "blob":

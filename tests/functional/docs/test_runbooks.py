@@ -26,6 +26,8 @@ from tests.functional.cli.recovery_scene import protect_group
 from tests.functional.docs.documents import ROOT
 from tests.functional.docs.shell import Shell, commands_of
 from tests.functional.handlers.conftest import Functions
+from tests.template.deployments import deployment
+from tests.template.sites import as_list, load_template, resolve
 
 REGION_LOSS = ROOT / "docs/runbooks/region-loss.md"
 FAILBACK = ROOT / "docs/runbooks/failback.md"
@@ -101,6 +103,24 @@ def digests(installation: Installation, instance: dict[str, Any]) -> dict[str, s
         each["DeviceName"]: installation.twin.digest_of(each["Ebs"]["VolumeId"])
         for each in instance["BlockDeviceMappings"]
     }
+
+
+def keys_of(installation: Installation, instances: list[dict[str, Any]], region: str) -> set[str]:
+    """The keys that the volumes of instances are encrypted with; None for one that is not."""
+    ids = [device["Ebs"]["VolumeId"] for each in instances for device in each["BlockDeviceMappings"]]
+    return {
+        each.get("KmsKeyId")
+        for each in installation.twin.client("ec2", region).describe_volumes(VolumeIds=ids)["Volumes"]
+    }
+
+
+def keys_read_through(name: str, filled_in: dict[str, str]) -> list[str]:
+    """The keys of sources that a deployment of samconfig.toml may copy from."""
+    wanted = deployment(name)
+    assert filled_in.keys() <= wanted.parameters.keys()
+    site = resolve(load_template(), wanted.parameters | filled_in, region=wanted.region)
+    statements = site.statements(site.role_of("CopyRecoveryPoints"))
+    return [key for each in statements if each["Sid"] == "ReadThroughSourceKeys" for key in as_list(each["Resource"])]
 
 
 def described(installation: Installation, instance: str, region: str) -> dict[str, Any]:
@@ -203,8 +223,24 @@ def test_the_way_back_is_gone_by_the_runbook(
         shell.run(line)
     failed = {line: result.output for line, result in shell.results.items() if result.exit_code}
     assert failed == {}
-    assert [words[0] for words in shell.sam] == ["build", "deploy", "deploy"]
+    assert [" ".join(words) for words in shell.sam] == [
+        "build",
+        "deploy --config-env standby",
+        "build",
+        "deploy --config-env failback",
+        "deploy --config-env recovery",
+        "delete --config-env failback",
+    ]
     there = restored(installation, PRIMARY)
+    # The keys that the runbook has the reader look up are those that the sites have to read through.
+    looked_up = [answer for line, answer in shell.answers.items() if line.startswith("aws kms describe-key")]
+    for name, region, instances, key in (
+        ("failback", RECOVERY, here, looked_up[0]),
+        ("recovery", PRIMARY, there, looked_up[1]),
+    ):
+        assert keys_of(installation, instances, region) == {key}
+        assert key in keys_read_through(name, {"SourceKeyArns": key})
+        assert key not in keys_read_through(name, {"SourceKeyArns": ""})
     assert [digests(installation, each) for each in there] == [digests(installation, each) for each in here]
     assert [tags_of(each)["hikae:recovered-resource"] for each in there] == [each["InstanceId"] for each in here]
     record = json.loads(installation.document(f"evidence/{newest_run(installation)}.json")["record"])
