@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hikae.domain.naming import format_time
 from hikae.domain.runs import Member, ProbeState, Run, rank_stage
 
 if TYPE_CHECKING:
+    from hikae.domain.teardown import Made
     from hikae.operations.recovery.foresee import Forecast
 
 
@@ -96,6 +97,7 @@ def forecast_lines(forecast: "Forecast", *, where: str, now: datetime) -> Iterat
             f"  {member.resource}  {member.point} of {member.source_time:%Y-%m-%d %H:%M:%SZ}, {age} old, {member.kind}"
         )
         yield from (f"    {line}" for line in _member_lines(member, forecast))
+        yield from (f"    {line}" for line in _restored_lines(member, forecast))
     for what, reasons in (("left out", run.left_out), ("not recovered", run.missing)):
         for resource, reason in reasons.items():
             yield f"  {resource}  {what}: {reason}"
@@ -134,6 +136,37 @@ def _member_lines(member: Member, forecast: "Forecast") -> Iterator[str]:
     yield f"starts in batch {member.batch + 1}"
 
 
+def _restored_lines(member: Member, forecast: "Forecast") -> Iterator[str]:
+    for made in forecast.restored.get(member.resource, ()):
+        yield f"was restored already as {made.id} ({made.state}) by {made.run}"
+
+
+_NAMED_IN_A_QUESTION: Final = 3
+
+
+def doubled_lines(forecast: "Forecast") -> Iterator[str]:
+    """What there would be twice, for the question whether to go on; nothing where there would not."""
+    twice = [
+        (
+            f"{resource} was restored already as {', '.join(each.id for each in made)} by "
+            f"{', '.join(dict.fromkeys(each.run for each in made))}: "
+            f"{_count(len(made) + 1)} of it would {'run' if _run_all(made) else 'be there'}"
+        )
+        for resource, made in forecast.restored.items()
+    ]
+    yield from twice[:_NAMED_IN_A_QUESTION]
+    if len(twice) > _NAMED_IN_A_QUESTION:
+        yield f"and so for {len(twice) - _NAMED_IN_A_QUESTION} more, each named above"
+
+
+def _run_all(made: Sequence["Made"]) -> bool:
+    return all(each.kind == "instance" and each.state in {"pending", "running"} for each in made)
+
+
+def _count(number: int) -> str:
+    return "two" if number == 2 else str(number)  # noqa: PLR2004 - two is two
+
+
 def forecast_json(forecast: "Forecast", *, now: datetime) -> dict[str, Any]:
     """For a program."""
     run = forecast.run
@@ -165,6 +198,9 @@ def _member_json(member: Member, forecast: "Forecast", now: datetime) -> dict[st
         "instance_profile": (target.profile if target else "") or None,
         "private_ip": (target.private_ip if target else "") or None,
         "losses": list(forecast.losses.get(member.resource, ())),
+        "restored_as": [
+            {"id": made.id, "state": made.state, "run": made.run} for made in forecast.restored.get(member.resource, ())
+        ],
     }
 
 

@@ -11,10 +11,11 @@ import click
 
 from hikae.domain.naming import format_time
 from hikae.domain.runs import Mode, check_name, read_request
-from hikae_cli.run_report import Event, forecast_json, forecast_lines, record_lines
+from hikae_cli.run_report import Event, doubled_lines, forecast_json, forecast_lines, record_lines
 from hikae_cli.terminal import is_interactive, printable
 
 if TYPE_CHECKING:
+    from hikae.operations.recovery.foresee import Forecast
     from hikae_cli.recovery_access import Access
 
 INTERRUPTED = 130
@@ -88,7 +89,7 @@ def start(  # noqa: PLR0913 - what, where and how
     if manner.is_dry_run:
         return
     if not manner.is_confirmed:
-        _confirm(mode, len(forecast.run.members), access.name)
+        _confirm(mode, forecast, access.name)
     request_of_caller = {**asked, "started_by": find_caller(access.settings.place.region)}
     if not access.machine.start(name, request_of_caller):
         raise click.ClickException(
@@ -112,11 +113,14 @@ def _without_what(name: str, asked: Mapping[str, Any], access: "Access", now: da
     return {} if forecast.problems else forecast.run.missing
 
 
-def _confirm(mode: Mode, members: int, where: str) -> None:
+def _confirm(mode: Mode, forecast: "Forecast", where: str) -> None:
     if not is_interactive():
         raise click.UsageError(
             "nobody to ask, so nothing was started; give --yes, or --dry-run to see what it would do"
         )
+    for line in doubled_lines(forecast):
+        click.echo(printable(line), err=True)
+    members = len(forecast.run.members)
     what = f"{mode} {members} resource{'' if members == 1 else 's'} at {where}"
     if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         raise click.ClickException("nothing was started")

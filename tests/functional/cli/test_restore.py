@@ -207,6 +207,54 @@ def test_somebody_at_a_terminal_is_asked(restore, recovery_services, monkeypatch
     assert result.exit_code == 1 - started
 
 
+def test_what_was_restored_already_is_said_and_asked_about_and_no_error(
+    restore, installation, recovery_services, monkeypatch
+):
+    assert restore("--plan", "production", "--yes", "--name", "restore-1").exit_code == 0
+    made = {
+        tags_of(each)["hikae:recovered-resource"]: each["InstanceId"] for each in restored(installation, "restore-1")
+    }
+    twice = [f"{of} was restored already as {there} by restore-1: two of it would run" for of, there in made.items()]
+    foreseen = restore("--plan", "production", "--dry-run")
+    assert foreseen.exit_code == 0
+    for there in made.values():
+        assert f"    was restored already as {there} (running) by restore-1\n" in foreseen.stdout
+    members = json.loads(restore("--plan", "production", "--dry-run", "--json").stdout)["members"]
+    assert {each["resource"]: each["restored_as"] for each in members} == {
+        of: [{"id": there, "state": "running", "run": "restore-1"}] for of, there in made.items()
+    }
+    monkeypatch.setattr("hikae_cli.run_starting.is_interactive", lambda: True)
+    asked = restore("--plan", "production", stdin="n\n")
+    question = "Restore 2 resources at recovery 123456789012/us-west-2? [y/N]"
+    assert asked.stderr.splitlines()[:2] == sorted(twice)
+    assert asked.stderr.splitlines()[2].startswith(question)
+    again = restore("--plan", "production", "--yes", "--name", "restore-2")
+    assert again.exit_code == 0, again.output
+    assert len(restored(installation, "restore-2")) == 2
+    thrice = restore("--plan", "production", stdin="n\n").stderr
+    assert all(f"{of} was restored already as " in thrice for of in made)
+    assert thrice.count(": 3 of it would run") == 2
+
+
+def test_what_was_restored_and_is_gone_and_what_a_drill_has_made_are_not_there_twice(restore, hikae, installation):
+    assert restore("--plan", "production", "--yes", "--name", "restore-1").exit_code == 0
+    ec2 = installation.twin.client("ec2", RECOVERY)
+    ids = [each["InstanceId"] for each in restored(installation, "restore-1")]
+    for each in ids:
+        ec2.modify_instance_attribute(InstanceId=each, DisableApiTermination={"Value": False})
+    ec2.terminate_instances(InstanceIds=ids)
+    with at_the_twins_time(installation):
+        assert hikae("drill", "start", "production", "--no-wait", "--name", "drill-1").exit_code == 0
+    for _ in range(9):
+        hikae("drill", "show", "drill-1")
+    assert [
+        each
+        for each in installation.recovery_site().recoverer.made(tag="hikae:drill", value="main/drill-1")
+        if each.kind == "instance"
+    ]
+    assert "restored already" not in restore("--plan", "production", "--dry-run").output
+
+
 def test_nobody_to_ask_means_that_nothing_is_started(restore, recovery_services):
     result = restore("--plan", "production")
     assert result.exit_code == 2
@@ -227,6 +275,8 @@ def test_a_volume_that_was_attached_to_nothing_is_made_again(restore, installati
         Filters=[{"Name": "tag:hikae:recovery", "Values": ["main/restore-1"]}]
     )["Volumes"]
     assert f"  {volume} as {made['VolumeId']} from rp-" in result.stdout
+    again = restore(volume, "--dry-run")
+    assert f"    was restored already as {made['VolumeId']} (available) by restore-1\n" in again.stdout
 
 
 def test_a_resource_without_a_point_is_named_unless_a_part_will_do(restore, installation):

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from hikae.domain.launches import losses_on
 from hikae.domain.manifest import Manifest
-from hikae.domain.runs import Request, Run, StepStatus
+from hikae.domain.runs import Mode, Request, Run, StepStatus
 from hikae.domain.targets import Target
+from hikae.domain.teardown import Made, list_recovered
 from hikae.operations.recovery.choose import choose
 from hikae.operations.recovery.preflight import look_around, target_of
 from hikae.operations.recovery.site import RecoverySite
@@ -18,7 +19,7 @@ class Forecast:
     """What a run would do now: its members with their points and rungs, where each goes, and all that lacks for it.
 
     `targets`, `manifests` and `losses`, which is what would not come back, are by resource; a detached volume has no
-    target and loses nothing.
+    target and loses nothing. `restored` is, by resource, what earlier restores have made of it and is still there.
     """
 
     run: Run
@@ -26,6 +27,7 @@ class Forecast:
     manifests: Mapping[str, Manifest]
     problems: tuple[str, ...]
     losses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    restored: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)
 
 
 def foresee(name: str, request: Request, site: RecoverySite, *, now: datetime) -> Forecast:
@@ -58,4 +60,15 @@ def foresee(name: str, request: Request, site: RecoverySite, *, now: datetime) -
         for member in run.members
         if member.is_instance and member.rungs
     }
-    return Forecast(run=run, targets=targets, manifests=manifests, problems=problems, losses=losses)
+    restored = _restored(run, site) if request.mode is Mode.RESTORE else {}
+    return Forecast(run=run, targets=targets, manifests=manifests, problems=problems, losses=losses, restored=restored)
+
+
+def _restored(run: Run, site: RecoverySite) -> dict[str, tuple[Made, ...]]:
+    """What stands here already for each member, whichever restore of this installation has made it."""
+    members = {member.resource for member in run.members}
+    found: dict[str, tuple[Made, ...]] = {}
+    for each in list_recovered(site.restored()):
+        if each.resource in members:
+            found[each.resource] = (*found.get(each.resource, ()), each)
+    return found

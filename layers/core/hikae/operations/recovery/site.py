@@ -9,7 +9,7 @@ from hikae.domain.model import Place, RecoveryPoint
 from hikae.domain.naming import manifest_key, run_key, run_tag
 from hikae.domain.plan import Plan
 from hikae.domain.points import Catalogue, assemble
-from hikae.domain.runs import Member, Run, read_run, write_run
+from hikae.domain.runs import Member, Mode, Run, read_run, write_run
 from hikae.domain.targets import DrillNetwork
 from hikae.domain.teardown import Made
 from hikae.ports import (
@@ -117,3 +117,8 @@ class RecoverySite:
         """All that EC2 shows of what the run has made."""
         value = run_tag(installation=self.installation, run=run.name)
         return self.recoverer.made(tag=run.request.mode.tag, value=value)
+
+    def restored(self) -> list[Made]:
+        """All that EC2 shows of what any restore of the installation has made."""
+        value = run_tag(installation=self.installation, run="*")
+        return self.recoverer.made(tag=Mode.RESTORE.tag, value=value)
