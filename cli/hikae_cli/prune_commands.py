@@ -123,9 +123,11 @@ def _confirm(function: "DeployedFunction", event: Mapping[str, Any]) -> None:
     """Ask, with what the function itself says that it would delete."""
     if not is_interactive():
         raise click.UsageError("nobody to ask, so nothing was deleted; give --yes, or --dry-run to see what would go")
+    place = function.settings().place
     answer = function.invoke({**event, "dry_run": True})
     would_go = len(answer.get("expired", {})) + answer.get("not_shown", {}).get("expired", 0)
-    if not click.confirm(f"{function} would delete {would_go} points and leftovers. Let it?", err=True):
+    where = f"function {function.name} (account {place.account}, Region {place.region})"
+    if not click.confirm(f"{where} would delete {would_go} points and leftovers. Let it?", err=True):
         raise click.ClickException("nothing was deleted")
 
 

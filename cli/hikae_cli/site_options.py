@@ -18,7 +18,13 @@ def _check_installation(_: click.Context, __: click.Parameter, value: str) -> st
 
 
 installation_option = click.option(
-    "--installation", default="main", show_default=True, callback=_check_installation, help="The stacks' Installation."
+    "--installation",
+    default="main",
+    show_default=True,
+    envvar="HIKAE_INSTALLATION",
+    show_envvar=True,
+    callback=_check_installation,
+    help="The stacks' Installation.",
 )
 
 

@@ -211,7 +211,10 @@ def test_somebody_at_a_terminal_is_asked_with_what_would_go(  # noqa: PLR0917 - 
 ):
     monkeypatch.setattr("hikae_cli.prune_commands.is_interactive", lambda: True)
     result = hikae("prune", "--site", "primary", stdin=f"{answer}\n")
-    assert "would delete 4 points and leftovers. Let it? [y/N]" in result.stderr
+    assert (
+        "function hikae-main-primary-prune-recovery-points (account 123456789012, Region us-east-1) would delete 4 "
+        "points and leftovers. Let it? [y/N]" in result.stderr
+    )
     assert len(points(installation)) == left
     assert deployed.events[0] == (SiteRole.PRIMARY, {"dry_run": True})
     assert len(deployed.events) == (2 if answer == "y" else 1)
