@@ -379,7 +379,7 @@ def test_the_points_of_a_resource_that_is_gone_go_once_the_newest_is_older_than_
     pruning = prune(points, policy=RETIRING, percent=1, present=GONE)
     assert deleted(pruning) == {name for each in points for name in each.resource_ids}
     assert verdict_on(pruning, points[0].id).reasons == (
-        "i-1 is gone and its newest point is older than retire_after 30 days, 0:00:00",
+        "i-1 is gone and its newest point is older than retire_after 30d",
     )
 
 
@@ -409,7 +409,7 @@ def test_what_is_not_complete_is_not_given_up_but_judged_as_remains():
     again = prune([half], policy=RETIRING, present=GONE)
     assert deleted(again) == {*half.resource_ids}
     assert verdict_on(again, half.id).reasons == (
-        f"i-1 is gone and this ({half.reason}) is older than retire_after 30 days, 0:00:00",
+        f"i-1 is gone and this ({half.reason}) is older than retire_after 30d",
     )
 
 

@@ -16,6 +16,7 @@ from hikae.domain import schedule
 from hikae.domain.inventory import IS_GOOD_FOR, Cadence, Inventory, InventoryRow
 from hikae.domain.model import Place, RecoveryPoint
 from hikae.domain.naming import format_time
+from hikae.domain.plan_grammar import write_duration
 from hikae.domain.replication import Group, grouped
 
 COPY_GRACE: Final = timedelta(hours=6)
@@ -111,12 +112,10 @@ def _hold_against_rpo(
 ) -> tuple[Standing, str]:
     if achieved is None:
         standing = Standing.NEVER if now - since > rpo else Standing.WAITING
-        return (
-            standing,
-            f"it has no complete copy, {_shown(now - since)} after it was first seen; its RPO is {_shown(rpo)}",
-        )
+        age = write_duration(now - since)
+        return standing, f"it has no complete copy, {age} after it was first seen; its RPO is {write_duration(rpo)}"
     standing = Standing.BREACHED if achieved > rpo else Standing.MET
-    return standing, f"its newest complete copy is of {_shown(achieved)} ago; its RPO is {_shown(rpo)}"
+    return standing, f"its newest complete copy is of {write_duration(achieved)} ago; its RPO is {write_duration(rpo)}"
 
 
 def _hold_against_schedule(
@@ -167,15 +166,7 @@ def doubt(inventory: Inventory, *, now: datetime) -> str | None:
         return f"the inventory is of {published}, which is yet to come: a clock is wrong, or a tick was run by hand"
     if age > IS_GOOD_FOR:
         return (
-            f"the inventory is of {published}, {_shown(age)} ago: no tick has run since, or it could not be pulled; "
-            "what was protected since then is not in this report"
+            f"the inventory is of {published}, {write_duration(age)} ago: no tick has run since, or it could not be "
+            "pulled; what was protected since then is not in this report"
         )
     return None
-
-
-def _shown(duration: timedelta) -> str:
-    """A duration as plans write it, in whole minutes: `1d2h30m`."""
-    minutes = int(duration.total_seconds()) // 60
-    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [f"{number}{unit}" for number, unit in ((days, "d"), (hours, "h"), (rest, "m")) if number]
-    return "".join(parts) or "0m"

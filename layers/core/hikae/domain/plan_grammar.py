@@ -108,6 +108,13 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+def write_duration(duration: timedelta) -> str:
+    """A duration as plans write it, in whole minutes: `1d2h30m`."""
+    minutes = duration // timedelta(minutes=1)
+    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "m"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0m"
+
+
 def read_timezone(text: str) -> ZoneInfo:
     """Read an IANA name.
 

@@ -35,6 +35,7 @@ from hikae.domain.model import (
 )
 from hikae.domain.naming import format_time
 from hikae.domain.plan import Plan
+from hikae.domain.plan_grammar import write_duration
 from hikae.domain.points import FAILED_IMAGE, FAILED_SNAPSHOT
 from hikae.domain.replication import (
     CopyPolicy,
@@ -215,8 +216,10 @@ def _retired(
         is_gone = _is_known_to_be_gone(lineage, surroundings, now)
         last = newest.get(lineage, point)
         if is_given_up(last, retire_after=policy.retire_after, is_gone=is_gone, now=now):
+            assert policy.retire_after is not None, "without it, nothing is given up"
+            spelled = write_duration(policy.retire_after)
             what = "its newest point" if lineage in newest else f"this ({point.reason})"
-            reason = f"{lineage.resource} is gone and {what} is older than retire_after {policy.retire_after}"
+            reason = f"{lineage.resource} is gone and {what} is older than retire_after {spelled}"
             retired[point.id] = Verdict(id=point.id, action=Action.EXPIRE, reasons=(reason,))
     return retired
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from hikae.domain import retention
 from hikae.domain.model import Action, Region
 from hikae.domain.plan import Plan, Rule, Selection
+from hikae.domain.plan_grammar import write_duration
 from hikae.domain.retention import KEEP_ALL, Policy, Span
 from hikae.domain.schedule import slots
 
@@ -159,7 +160,7 @@ def review_capacity(
             if wanted > possible:
                 message = (
                     f"{fleet} need {wanted:,.0f} {kind} copies a day to {where}; {at_once} at a time, each taking "
-                    f"{_duration(copy_duration)}, make {possible:,.0f}; copy from a rule that runs less often"
+                    f"{write_duration(copy_duration)}, make {possible:,.0f}; copy from a rule that runs less often"
                 )
                 largest = max(here, key=copies_of)
                 findings.append(_warning(largest.path if len(plans) == 1 else "", message))
@@ -228,12 +229,12 @@ def _review_objectives(rule: Rule, rhythm: "_Rhythm", timezone: ZoneInfo, path: 
         message = "is an objective for copies, and the rule has none; add copies, or leave it out"
         yield _warning(f"{path}.rpo", message)
     begin, end = (f"{moment.astimezone(timezone):%Y-%m-%d %H:%M}" for moment in (rhythm.begin, rhythm.end))
-    between = f"{_duration(rhythm.longest)} between two slots ({begin} and {end})"
+    between = f"{write_duration(rhythm.longest)} between two slots ({begin} and {end})"
     if rpo < rhythm.longest:
-        message = f"{_duration(rpo)} cannot be met: there are {between}; raise it, or run the rule more often"
+        message = f"{write_duration(rpo)} cannot be met: there are {between}; raise it, or run the rule more often"
         yield _error(f"{path}.rpo", message)
     elif rpo == rhythm.longest:
-        message = f"{_duration(rpo)} leaves no time for the copy: there are {between}; raise it"
+        message = f"{write_duration(rpo)} leaves no time for the copy: there are {between}; raise it"
         yield _warning(f"{path}.rpo", message)
 
 
@@ -247,7 +248,8 @@ def _review_retention(judged: "_Judged", rhythm: "_Rhythm", path: str) -> Iterat
     if spans and judged.is_steady and judged.kept == 1:
         message = (
             f"keeps the newest point and no other: {_written(judged.policy, spans[0])} is shorter than the "
-            f"{_duration(rhythm.longest)} between two slots; give a longer one, or keep_last: 1 where one is enough"
+            f"{write_duration(rhythm.longest)} between two slots; give a longer one, or keep_last: 1 where one is "
+            "enough"
         )
         yield _warning(f"{path}.{spans[0]}", message)
 
@@ -570,9 +572,9 @@ def _review_bursts(shares: Iterable[_Share], fleet: Fleet, at_once: int, copy_du
         if share.rpo is not None and share.interval <= share.rpo < share.interval + takes:
             message = (
                 f"{fleet} need {share.copies_of_a_slot:,} copies for one slot; {at_once} at a time, each taking "
-                f"{_duration(copy_duration)}, take {_duration(takes)}, and with {_duration(share.interval)} between "
-                f"slots the last of them exceeds the rpo of {_duration(share.rpo)}; raise it, or divide the fleet "
-                "among rules"
+                f"{write_duration(copy_duration)}, take {write_duration(takes)}, and with "
+                f"{write_duration(share.interval)} between slots the last of them exceeds the rpo of "
+                f"{write_duration(share.rpo)}; raise it, or divide the fleet among rules"
             )
             yield _warning(share.path, message)
 
@@ -619,10 +621,3 @@ def _warning(path: str, message: str) -> Finding:
 
 def _written(policy: Policy, key: str) -> str:
     return f"{key}: {getattr(policy, key)}"
-
-
-def _duration(duration: timedelta) -> str:
-    """As it is written in a plan."""
-    minutes = round(duration / timedelta(minutes=1))
-    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "m"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0m"
