@@ -16,7 +16,7 @@ from hikae.domain.review import COPY_DURATION, Fleet, Severity, SteadyState
 from hikae_cli.plan_files import FileProblem, PlanFile, read_plan_files
 from hikae_cli.plan_review import FleetSize, review_files, steady_states
 from hikae_cli.plan_schema import schema_text
-from hikae_cli.plan_site_commands import apply, diff, history, list_plans
+from hikae_cli.plan_site_commands import apply, diff, history, list_plans, remove
 from hikae_cli.terminal import FILES, AsRegion, printable, refuse_stdin_twice
 
 _MOST_YEARS = 100
@@ -29,6 +29,7 @@ def plan_group() -> None:
 
 
 plan_group.add_command(apply)
+plan_group.add_command(remove)
 plan_group.add_command(diff)
 plan_group.add_command(list_plans)
 plan_group.add_command(history)

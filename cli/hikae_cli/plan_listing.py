@@ -37,11 +37,11 @@ def list_site(
         stored = read(site, key)
         if stored is not None:  # deleted since it was listed
             name = key.removeprefix(PLANS).removesuffix(SUFFIX)
-            found[name if plan_key(name) == key else key] = _read(key, stored)
+            found[name if plan_key(name) == key else key] = read_listed(key, stored)
     return found
 
 
-def _read(key: str, stored: Stored) -> Listed:
+def read_listed(key: str, stored: Stored) -> Listed:
     """As `S3PlanStore` reads it at the site."""
     try:
         plan = parse_plan(stored.content.decode(errors="replace"))

@@ -14,7 +14,8 @@ from hikae.domain.plan_grammar import NAME
 from hikae.domain.review import Severity
 from hikae_cli.plan_changes import Change, Site, difference, plan_changes, plan_key, warn_of_copies_elsewhere
 from hikae_cli.plan_files import FileProblem, PlanFile, read_plan_files
-from hikae_cli.plan_listing import Listed, Row, list_site, side_by_side
+from hikae_cli.plan_listing import Listed, Row, list_site, read_listed, side_by_side
+from hikae_cli.plan_removal import Removal
 from hikae_cli.plan_review import review_files
 from hikae_cli.site_options import installation_option
 from hikae_cli.terminal import FILES, AsRegion, is_interactive, printable, refuse_stdin_twice
@@ -141,6 +142,65 @@ def _confirm(due: Sequence[Change], *, is_confirmed: bool) -> None:
         raise click.UsageError(f"nobody to ask, so nothing was applied; give --yes to apply {what}")
     if not click.confirm(f"Apply {what}?"):
         raise click.ClickException("nothing was applied")
+
+
+# --- remove -----------------------------------------------------------------------------------------------------------
+
+
+@click.command("remove")
+@click.argument("plan")
+@_site_options(None, "Who is to lose the plan.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(*, plan: str, site: str, installation: str, region: str | None, yes: bool) -> None:
+    """Remove PLAN, by its name, from a site or from both; what was made by it stays, under what it says now.
+
+    Says what follows, and asks. A plan that somebody else changed after that was shown is not removed. Its versions
+    stay in the site's bucket: `hikae plan history` names them.
+    """
+    from hikae_cli.site_buckets import SiteError  # noqa: PLC0415 - see above
+
+    _check_name(plan)
+    regions = _find_regions(_roles(site), region)
+    try:
+        buckets, sites = _find_sites(site, installation, regions)
+        there = {each.role: buckets.read(each, plan_key(plan)) for each in sites}
+    except SiteError as error:
+        raise click.ClickException(printable(str(error))) from error
+    due = [
+        Removal(site=each, listed=read_listed(plan_key(plan), stored))
+        for each in sites
+        if (stored := there[each.role]) is not None
+    ]
+    if not due:
+        where = "neither site has" if len(sites) > 1 else f"{sites[0].role} {sites[0].place} does not have"
+        raise click.ClickException(f"{where} a plan {plan}; `hikae plan list` names those that are there")
+    for each in sites:
+        _show_removal(plan, each, next((removal for removal in due if removal.site is each), None))
+    _confirm_removal(plan, due, is_confirmed=yes)
+    for number, removal in enumerate(due):
+        try:
+            buckets.remove(removal.site, removal.listed.key, instead_of=removal.listed.stored)
+        except SiteError as error:
+            left = f"{number} of {len(due)} removed; remove again for the rest"
+            raise click.ClickException(f"{printable(str(error))}\n{left}") from error
+        click.echo(f"removed {plan} from {removal.site.role}")
+
+
+def _show_removal(plan: str, site: Site, removal: Removal | None) -> None:
+    since = f"of {format_time(removal.listed.stored.since)}" if removal else "is not there"
+    click.echo(f"{site.role} {site.place}: {plan}: {since}")
+    for line in removal.consequences if removal else ():
+        click.echo(printable(f"  {line}"))
+
+
+def _confirm_removal(plan: str, due: Sequence[Removal], *, is_confirmed: bool) -> None:
+    if is_confirmed:
+        return
+    if not is_interactive():
+        raise click.UsageError(f"nobody to ask, so nothing was removed; give --yes to remove {plan}")
+    where = " and ".join(f"{each.site.role} {each.site.place}" for each in due)
+    if not click.confirm(f"Remove {plan} from {where}? Nothing is made by it any more; what was made stays"):
+        raise click.ClickException("nothing was removed")
 
 
 # --- diff -------------------------------------------------------------------------------------------------------------
@@ -286,8 +346,7 @@ def history(  # noqa: PLR0913 - one for each option
     """
     from hikae_cli.site_buckets import SiteError  # noqa: PLC0415 - see above
 
-    if not NAME.fullmatch(plan):
-        raise click.BadParameter(f"{plan!r} is not the name of a plan; not its file, but what it says in plan:")
+    _check_name(plan)
     regions = _find_regions(_roles(site), region)
     errors: list[SiteError] = []
     seen = 0
@@ -306,6 +365,11 @@ def history(  # noqa: PLR0913 - one for each option
     if not seen:
         where = "neither site has ever had" if site == "both" else f"the {site} site has never had"
         raise click.ClickException(f"{where} a plan {plan}; `hikae plan list` names those that are there")
+
+
+def _check_name(plan: str) -> None:
+    if not NAME.fullmatch(plan):
+        raise click.BadParameter(f"{plan!r} is not the name of a plan; not its file, but what it says in plan:")
 
 
 def _show_versions(  # noqa: PLR0913 - as history was asked

@@ -157,6 +157,30 @@ class SiteBuckets:
         except BotoCoreError as error:
             raise _translate(error, f"{key} in {site}", site) from error
 
+    def remove(self, site: Site, key: str, *, instead_of: Stored) -> None:
+        """Delete what is under `key` if it still is what was read there; its versions stay.
+
+        S3 compares in the deletion itself, for which it wants s3:GetObject, too. Where it was repeated because its
+        answer was lost there is nothing any more, and that is what was wanted.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+
+        Raises:
+            SiteError: there is something else now, and nothing was deleted; or nobody knows whether it was.
+        """
+        needs = "s3:DeleteObject and s3:GetObject on it"
+        try:
+            self._client(site).delete_object(
+                Bucket=site.bucket, Key=key, IfMatch=instead_of.etag, ExpectedBucketOwner=site.place.account
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _NOT_AS_COMPARED:
+                raise _translate(error, f"{key} in {site}", needs=needs) from error
+            if self.read(site, key) is not None:
+                message = f"{key} in {site}: was changed by somebody else since it was shown, and was not removed"
+                raise SiteError(f"{message}; remove again to see what is there now") from error
+        except BotoCoreError as error:
+            raise _translate(error, f"{key} in {site}") from error
+
     def versions(self, site: Site, key: str) -> Iterator[Version]:
         """Each version of `key` and each of its deletions, the newest first.
 
@@ -207,10 +231,12 @@ class SiteBuckets:
         return self._clients[region]
 
 
-def _translate(error: ClientError | BotoCoreError, what: str, site: Site | None = None) -> SiteError:
+def _translate(
+    error: ClientError | BotoCoreError, what: str, site: Site | None = None, *, needs: str = "sts:GetCallerIdentity"
+) -> SiteError:
     """One line with what, where, why and the remedy, by the error's code or class and never by its message."""
     if isinstance(error, ClientError):
-        return SiteError(f"{what}: {_explain_answer(error, site)}")
+        return SiteError(f"{what}: {_explain_answer(error, site, needs)}")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return SiteError(f"{what}: no AWS credentials ({error}); {_GET_CREDENTIALS}")
     if isinstance(error, ProfileNotFound):
@@ -244,7 +270,7 @@ def find_remedy(code: str, *, needs: str) -> str:
     return "try again, and check the Region's service health if it stays"
 
 
-def _explain_answer(error: ClientError, site: Site | None) -> str:
+def _explain_answer(error: ClientError, site: Site | None, needs: str) -> str:
     code = error.response.get("Error", {}).get("Code", "")
     said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
     if code in _CREDENTIAL_CODES:
@@ -255,6 +281,6 @@ def _explain_answer(error: ClientError, site: Site | None) -> str:
             "or check --installation, the Region and the account"
         )
     if code in _DENIED:
-        actions = "s3:ListBucket, s3:GetObject and s3:PutObject on it" if site else "sts:GetCallerIdentity"
+        actions = "s3:ListBucket, s3:GetObject and s3:PutObject on it" if site else needs
         return f"access denied ({said}); {_GET_CREDENTIALS}, with {actions}"
     return f"{said}; try again, and check the Region's service health if it stays"

@@ -25,14 +25,14 @@ def settled(output: str) -> str:
 
 @pytest.fixture
 def before_write(monkeypatch):
-    """Have something happen between the difference that is shown and the write; only once."""
+    """Have something happen between the difference that is shown and the write, or deletion; only once."""
     really = BaseClient._make_api_call
 
     def have(happen):
         pending = [happen]
 
         def call(client, name, arguments):
-            if name == "PutObject" and pending:
+            if name in {"PutObject", "DeleteObject"} and pending:
                 pending.pop()()
             return really(client, name, arguments)
 
@@ -146,6 +146,113 @@ def test_the_regions_of_the_recovery_sites_can_be_told(hikae, buckets, write_pla
     assert "production.yaml:10: rules[0].copies[0].region: eu-west-1 is served by no recovery site" in refused.stderr
     accepted = hikae("plan", "apply", write_plan(region="eu-west-1"), *arguments, "--recovery-region", "eu-west-1")
     assert (accepted.exit_code, accepted.stderr) == (0, "")
+
+
+# --- remove -----------------------------------------------------------------------------------------------------------
+
+DRILL = 'drill: {schedule: "0 4 * * 6"}\n'
+
+
+@pytest.fixture
+def applied(hikae, buckets, write_plan):
+    path = Path(write_plan())
+    path.write_text(path.read_text() + f"retire_after: 30d\n{DRILL}")
+    assert hikae("plan", "apply", path, "--site", "both", "--yes").exit_code == 0
+
+
+@pytest.mark.usefixtures("applied")
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, [KEY]), ("y", 0, [])])
+def test_removing_says_what_follows_asks_and_keeps_the_history(  # noqa: PLR0917 - three fixtures and a row
+    hikae, buckets, monkeypatch, answer, code, left
+):
+    monkeypatch.setattr("hikae_cli.plan_site_commands.is_interactive", lambda: True)
+    result = hikae("plan", "remove", "production", "--site", "both", stdin=f"{answer}\n")
+    assert result.exit_code == code
+    where = f"primary {ACCOUNT}/{PRIMARY} and recovery {ACCOUNT}/{RECOVERY}"
+    stays = "Nothing is made by it any more; what was made stays"
+    assert settled(result.stdout).splitlines()[:9] == [
+        f"primary {ACCOUNT}/{PRIMARY}: production: of 2026-01-01T00:00:00Z",
+        "  rule hourly: no point is made any more; those that there are stay under keep_hourly: 24",
+        "  of resources that are gone, all points go once the newest is older than 30d",
+        f"recovery {ACCOUNT}/{RECOVERY}: production: of 2026-01-01T00:00:00Z",
+        "  rule hourly: no copy is made any more; those that there are stay under keep_daily: 7",
+        "  no drill of it is started any more",
+        "  of resources that are gone, all points go once the newest is older than 30d",
+        f"Remove production from {where}? {stays} [y/N]: {answer}",
+        *(["removed production from primary"] if answer == "y" else []),
+    ]
+    assert buckets.keys(buckets.primary) == buckets.keys(buckets.recovery) == left
+    assert buckets.versions(buckets.primary, KEY) == buckets.versions(buckets.recovery, KEY) == 1
+    told = [json.loads(line) for line in hikae("plan", "history", "production", "--json").stdout.splitlines()]
+    assert [each["is_deletion"] for each in told] == ([True, False] * 2 if answer == "y" else [False] * 2)
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_plan_that_is_at_one_site_only_is_removed_there(hikae, buckets):
+    assert hikae("plan", "remove", "production", "--site", "primary", "--yes").exit_code == 0
+    assert (buckets.keys(buckets.primary), buckets.keys(buckets.recovery)) == ([], [KEY])
+    result = hikae("plan", "remove", "production", "--site", "both", "--yes")
+    assert result.exit_code == 0
+    assert f"primary {ACCOUNT}/{PRIMARY}: production: is not there\n" in result.stdout
+    assert "removed production from recovery\n" in result.stdout
+    assert buckets.keys(buckets.recovery) == []
+
+
+@pytest.mark.usefixtures("applied")
+def test_what_somebody_else_changed_since_it_was_shown_is_not_removed(hikae, buckets, before_write):
+    before_write(lambda: buckets.s3.put_object(Bucket=buckets.primary, Key=KEY, Body=b"theirs"))
+    result = hikae("plan", "remove", "production", "--site", "both", "--yes")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {WHERE}: was changed by somebody else since it was shown, and was not removed; remove again to see "
+        "what is there now\n0 of 2 removed; remove again for the rest\n"
+    )
+    assert buckets.content(buckets.primary, KEY) == "theirs"
+    assert buckets.keys(buckets.recovery) == [KEY]
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_removal_whose_answer_was_lost_finds_nothing_and_is_content(hikae, buckets, before_write):
+    before_write(lambda: buckets.s3.delete_object(Bucket=buckets.primary, Key=KEY))
+    result = hikae("plan", "remove", "production", "--site", "primary", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "removed production from primary\n" in result.output
+
+
+def test_a_plan_that_cannot_be_read_is_removed_all_the_same(hikae, buckets):
+    buckets.s3.put_object(Bucket=buckets.primary, Key="plans/broken.yaml", Body="version: 2\nplan: broken\n")
+    result = hikae("plan", "remove", "broken", "--site", "primary", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "  it cannot be read here (" in result.stdout
+    assert "version: is 2" in result.stdout
+    assert buckets.keys(buckets.primary) == []
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_site_that_does_not_answer_means_that_nothing_is_removed(hikae, buckets, region_is_gone):
+    region_is_gone(RECOVERY)
+    result = hikae("plan", "remove", "production", "--site", "both", "--yes")
+    assert result.exit_code == 1
+    assert f"account unknown: STS in Region {RECOVERY}: unreachable" in result.stderr
+    assert buckets.keys(buckets.primary) == [KEY]
+
+
+@pytest.mark.usefixtures("applied")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("nowhere", "--site", "both", "--yes"), 1, "neither site has a plan nowhere; `hikae plan list` names those"),
+        (("other", "--site", "primary", "--yes"), 1, f"primary {ACCOUNT}/{PRIMARY} does not have a plan other"),
+        (("production.yaml", "--site", "both"), 2, "'production.yaml' is not the name of a plan; not its file"),
+        (("production", "--site", "both"), 2, "nobody to ask, so nothing was removed; give --yes to remove production"),
+        (("production",), 2, "Missing option '--site'"),
+    ],
+)
+def test_what_cannot_be_removed_is_said_and_nothing_is(hikae, buckets, arguments, code, message):
+    result = hikae("plan", "remove", *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert buckets.keys(buckets.primary) == buckets.keys(buckets.recovery) == [KEY]
 
 
 # --- diff -------------------------------------------------------------------------------------------------------------
