@@ -16,6 +16,7 @@ from hikae_cli.terminal import is_interactive, printable
 from hikae_cli.waiting import QUEUES, SiteQueue, Waiting, shown_age
 
 if TYPE_CHECKING:
+    from hikae_cli.site_buckets import SiteError
     from hikae_cli.site_queues import Count, SiteQueues
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,15 +62,20 @@ def jobs_group() -> None:
     help="Also name the jobs that wait for their function. Each such look counts as one of a job's five receives.",
 )
 def list_jobs(*, site: str, installation: str, region: str | None, as_json: bool, waiting: bool) -> None:
-    """List the queues of a site, or of both, and every message that was given up: a job, a run, a delivery."""
+    """List the queues of a site, or of both, and every message that was given up: a job, a run, a delivery.
+
+    Exit code 1 where a site does not answer: the other site's queues are listed all the same.
+    """
     now = datetime.now(tz=UTC)
-    looks = _look(site, installation, region, now=now, inside_work=waiting)
-    if as_json:
-        for look in looks:
-            click.echo(json.dumps(_describe(look, now)))
-        return
+    looks, errors = _look(site, installation, region, now=now, inside_work=waiting)
     for look in looks:
-        _show(look, now)
+        if as_json:
+            click.echo(json.dumps(_describe(look, now)))
+        else:
+            _show(look, now)
+    _name(errors)
+    if errors:
+        raise click.exceptions.Exit(1)
 
 
 @jobs_group.command("show")
@@ -78,14 +84,11 @@ def list_jobs(*, site: str, installation: str, region: str | None, as_json: bool
 def show(*, message_id: str, site: str, installation: str, region: str | None, as_json: bool) -> None:
     """Show one message that was given up, whole, as `hikae jobs list` names it."""
     now = datetime.now(tz=UTC)
-    found = [
-        waiting
-        for look in _look(site, installation, region, now=now, inside_work=False)
-        for waiting in look.messages
-        if waiting.id == message_id
-    ]
+    looks, errors = _look(site, installation, region, now=now, inside_work=False)
+    found = [waiting for look in looks for waiting in look.messages if waiting.id == message_id]
     if not found:
-        raise click.ClickException(_not_there([message_id]))
+        _name(errors)
+        raise click.ClickException(_not_there([message_id], is_all=not errors))
     document = _whole(found[0], now)
     if as_json:
         click.echo(json.dumps(document))
@@ -123,13 +126,14 @@ def redrive(  # noqa: PLR0913 - one keyword per option
     """Send messages that were given up to where they came from: a job to its queue, a run to its function.
 
     A message is deleted once it was accepted there, and not before. That is safe to repeat: what is done is not done
-    again.
+    again. Exit code 1 where one was not sent, or a site does not answer: the other site's are sent all the same.
     """
     if bool(message_ids) + bool(queues) + everything != 1:
         raise click.UsageError("say what to send again: MESSAGE-ID..., --queue or --all, one of them")
     now = datetime.now(tz=UTC)
-    looks = _look(site, installation, region, now=now, inside_work=False)
-    chosen = _choose(looks, ids=message_ids, queues=queues, everything=everything)
+    looks, errors = _look(site, installation, region, now=now, inside_work=False)
+    _name(errors)
+    chosen = _choose(looks, ids=message_ids, queues=queues, everything=everything, is_all=not errors)
     due = [waiting for waiting in chosen if waiting.origin is not None]
     results = [_result(waiting, "refused", waiting.refusal) for waiting in chosen if waiting.origin is None]
     if not as_json:
@@ -139,19 +143,33 @@ def redrive(  # noqa: PLR0913 - one keyword per option
         _confirm(len(due), is_confirmed=yes)
     results += [_result(waiting, "would be sent", "") for waiting in due] if dry_run else _redrive(looks, due, as_json)
     failed = [result for result in results if result["outcome"] not in {"sent", "would be sent"}]
+    _show_results(results, as_json=as_json, is_all=not errors)
+    if not message_ids:
+        _say_what_is_behind(looks)
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(results)} were not sent again")
+    if errors:
+        raise click.exceptions.Exit(1)
+
+
+def _show_results(results: Sequence[dict[str, Any]], *, as_json: bool, is_all: bool) -> None:
+    """For programs; people have read of each what became of it."""
     if as_json:
         for result in results:
             click.echo(json.dumps(result))
-    elif not chosen:
-        click.echo("nothing was given up")
+    elif not results:
+        click.echo("nothing was given up" if is_all else "nothing was given up at a site that answers")
+
+
+def _say_what_is_behind(looks: Sequence["_Look"]) -> None:
     behind = sum(max(0, look.count.waiting - len(look.messages)) for look in looks if not look.queue.is_work)
-    if behind and not message_ids:
+    if behind:
         click.echo(f"about {behind} more were behind these; redrive again for them", err=True)
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(results)} were not sent again")
 
 
-def _choose(looks: Sequence["_Look"], *, ids: Sequence[str], queues: Sequence[str], everything: bool) -> list[Waiting]:
+def _choose(
+    looks: Sequence["_Look"], *, ids: Sequence[str], queues: Sequence[str], everything: bool, is_all: bool
+) -> list[Waiting]:
     """The messages that are meant; an id that is nowhere is refused."""
     chosen = [
         waiting
@@ -161,7 +179,7 @@ def _choose(looks: Sequence["_Look"], *, ids: Sequence[str], queues: Sequence[st
     ]
     missing = [each for each in ids if each not in {waiting.id for waiting in chosen}]
     if missing:
-        raise click.ClickException(_not_there(missing))
+        raise click.ClickException(_not_there(missing, is_all=is_all))
     return chosen
 
 
@@ -179,7 +197,13 @@ class _Look:
         return self.queues.site
 
 
-def _look(site: str, installation: str, region: str | None, *, now: datetime, inside_work: bool) -> list[_Look]:
+def _look(
+    site: str, installation: str, region: str | None, *, now: datetime, inside_work: bool
+) -> tuple[list[_Look], list["SiteError"]]:
+    """What is in the queues of each site that answers, and why the others do not.
+
+    The account is asked for in each Region by itself: with all of one Region gone, the other site is still looked at.
+    """
     from hikae_cli.site_buckets import SiteError, find_account  # noqa: PLC0415 - `hikae --help` needs no boto3
     from hikae_cli.site_queues import SiteQueues  # noqa: PLC0415
 
@@ -187,22 +211,26 @@ def _look(site: str, installation: str, region: str | None, *, now: datetime, in
     if region is not None and len(roles) > 1:
         raise click.UsageError("--region is for a single site; set HIKAE_PRIMARY_REGION and HIKAE_RECOVERY_REGION")
     regions = {role: find_region(role, region) for role in roles}
-    looks = []
-    try:
-        account = find_account(regions[roles[0]])
-        for role in roles:
-            queues = SiteQueues(
-                Site(installation=installation, role=role, place=Place(account=account, region=regions[role]))
-            )
+    looks: list[_Look] = []
+    errors: list[SiteError] = []
+    for role in roles:
+        try:
+            place = Place(account=find_account(regions[role]), region=regions[role])
+            queues = SiteQueues(Site(installation=installation, role=role, place=place))
             for queue in queues.existing():
                 count = queues.count(queue)
                 # While one message of a FIFO group is looked at, no other is given out: its work would stand still.
                 is_open = not queue.is_work or (inside_work and not queue.name.endswith(".fifo"))
                 messages = queues.peek(queue, now=now, limit=_MOST) if is_open else []
                 looks.append(_Look(queues=queues, queue=queue, count=count, messages=tuple(messages)))
-    except SiteError as error:
-        raise click.ClickException(printable(str(error))) from error
-    return looks
+        except SiteError as error:
+            errors.append(error)
+    return looks, errors
+
+
+def _name(errors: Sequence["SiteError"]) -> None:
+    for error in errors:
+        click.echo(f"Error: {printable(str(error))}", err=True)
 
 
 def _show(look: _Look, now: datetime) -> None:
@@ -310,9 +338,11 @@ def _result(waiting: Waiting, outcome: str, reason: str) -> dict[str, Any]:
     }
 
 
-def _not_there(message_ids: Sequence[str]) -> str:
+def _not_there(message_ids: Sequence[str], *, is_all: bool) -> str:
+    """`is_all`: every site was looked at."""
     ids = ", ".join(message_ids)
-    return printable(f"{ids}: no such message was given up; `hikae jobs list` names those that were")
+    where = "" if is_all else " at a site that answers"
+    return printable(f"{ids}: no such message was given up{where}; `hikae jobs list` names those that were")
 
 
 def _confirm(number: int, *, is_confirmed: bool) -> None:

@@ -454,6 +454,53 @@ def test_a_primary_without_rules_has_no_queue_for_events_and_that_is_no_problem(
     assert "event-dead-letters" not in result.stdout
 
 
+@pytest.fixture
+def primary_is_gone(monkeypatch):
+    """No endpoint of the primary's Region answers."""
+    really = BaseClient._make_api_call
+
+    def call(client, name, arguments):
+        if client.meta.region_name == PRIMARY:
+            raise EndpointConnectionError(endpoint_url=f"https://{PRIMARY}")
+        return really(client, name, arguments)
+
+    def begin():
+        monkeypatch.setattr(BaseClient, "_make_api_call", call)
+
+    return begin
+
+
+def test_with_the_primary_gone_the_recovery_sites_queues_are_listed(hikae, queues, primary_is_gone):
+    there = queues.put("failed-runs", "{}", SiteRole.RECOVERY)
+    primary_is_gone()
+    result = hikae("jobs", "list")
+    assert result.exit_code == 1
+    assert "recovery failed-runs: 1 waiting" in result.stdout
+    assert f"  {there}  " in result.stdout
+    assert "primary" not in result.stdout
+    assert result.stderr.startswith(f"Error: account unknown: STS in Region {PRIMARY}: unreachable")
+    assert result.stderr.count("\n") == 1
+    told = [json.loads(line) for line in hikae("jobs", "list", "--json").stdout.splitlines()]
+    assert {each["site"] for each in told} == {"recovery"}
+
+
+def test_with_the_primary_gone_what_the_recovery_site_has_given_up_is_shown_and_sent(hikae, queues, primary_is_gone):
+    there = queues.put("wake-dead-letters.fifo", "{}", SiteRole.RECOVERY)
+    elsewhere = queues.put("failed-runs", "{}")
+    primary_is_gone()
+    shown = hikae("jobs", "show", there)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    for command in (("show",), ("redrive", "--yes")):
+        result = hikae("jobs", *command, elsewhere)
+        assert result.exit_code == 1
+        assert f"STS in Region {PRIMARY}: unreachable" in result.stderr
+        assert f"{elsewhere}: no such message was given up at a site that answers" in result.stderr
+    result = hikae("jobs", "redrive", "--all", "--yes")
+    assert result.exit_code == 1
+    assert f"sent {there} to " in result.stdout
+    assert f"STS in Region {PRIMARY}: unreachable" in result.stderr
+
+
 def test_what_aws_refuses_is_said_with_its_place_and_remedy(hikae, queues, monkeypatch):
     refuse(monkeypatch, "ReceiveMessage", denied("ReceiveMessage"))
     result = hikae("jobs", "list", "--site", "primary")
@@ -471,5 +518,6 @@ def test_the_installed_command_fails_in_one_line_where_nothing_listens():
     environment = os.environ | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1
-    assert result.stderr.startswith(f"Error: account unknown: STS in Region {PRIMARY}: unreachable (")
-    assert result.stderr.count("\n") == 1
+    primary, recovery = result.stderr.splitlines()
+    assert primary.startswith(f"Error: account unknown: STS in Region {PRIMARY}: unreachable (")
+    assert recovery.startswith(f"Error: account unknown: STS in Region {RECOVERY}: unreachable (")
