@@ -11,9 +11,9 @@ import click
 
 from hikae.domain.model import Region, SiteRole
 from hikae.domain.naming import parse_time
-from hikae.domain.runs import Mode, RunError, check_name
+from hikae.domain.runs import Mode, RunError
 from hikae_cli.prune_commands import Moment
-from hikae_cli.restore_commands import INTERVAL
+from hikae_cli.restore_commands import INTERVAL, RUN_NAME, as_run_name
 from hikae_cli.run_report import Row, list_events, list_lines
 from hikae_cli.site_options import find_region, installation_option
 from hikae_cli.terminal import is_interactive, printable
@@ -41,7 +41,7 @@ def drill_group() -> None:
 @click.option("--group", default="", help="Only those whose group_by tag has this value.")
 @click.option("--at", type=Moment(), help="No point that is younger than this time, RFC 3339.")
 @click.option("--partial", is_flag=True, help="Go on without what has no point or cannot be launched.")
-@click.option("--name", help="The run's name; a name starts once in 90 days. By default made of what and when.")
+@RUN_NAME
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and what lacks for it; start nothing.")
 @_wait_option
 @INTERVAL
@@ -176,7 +176,7 @@ def _what(request: dict[str, Any]) -> str:
 
 
 @drill_group.command("show")
-@click.argument("run")
+@click.argument("run", callback=as_run_name)
 @click.option("--wait/--no-wait", "waits", default=False, help="Show what happens until it is over (not by default).")
 @INTERVAL
 @click.option(
@@ -210,7 +210,6 @@ def show_run(  # noqa: PLR0913 - one argument per option
     where = find_region(SiteRole.RECOVERY, region)
     manner = Manner(interval=interval, as_json=as_json)
     with explained(f"recovery site in {where}"):
-        check_name(run)
         access = open_site(installation=installation, region=where)
         status = access.machine.status(run)
         document, record = load_run(access, run), load_record(access, run)
@@ -265,7 +264,7 @@ def _save(access: "Access", run: str, path: str, *, is_under_way: bool) -> None:
 
 
 @drill_group.command("stop")
-@click.argument("run")
+@click.argument("run", callback=as_run_name)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_wait_option
 @INTERVAL
@@ -287,7 +286,6 @@ def stop_run(  # noqa: PLR0913 - one argument per option
 
     where = find_region(SiteRole.RECOVERY, region)
     with explained(f"recovery site in {where}"):
-        check_name(run)
         access = open_site(installation=installation, region=where)
         standing = access.machine.look(run)
         if standing is None or standing.status not in UNDER_WAY:

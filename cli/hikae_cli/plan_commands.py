@@ -17,10 +17,10 @@ from hikae_cli.plan_files import FileProblem, PlanFile, read_plan_files
 from hikae_cli.plan_review import FleetSize, review_files, steady_states
 from hikae_cli.plan_schema import schema_text
 from hikae_cli.plan_site_commands import apply, diff, history, list_plans, remove
+from hikae_cli.plan_times import read_time
 from hikae_cli.terminal import FILES, AsRegion, printable, refuse_stdin_twice
 
 _MOST_YEARS = 100
-_FIRST_YEAR, _LAST_YEAR = 1970, 2199
 
 
 @click.group("plan")
@@ -235,26 +235,13 @@ def schedule(  # noqa: PLR0913 - one for each option
 
 
 def _read_range(plan: Plan, begin: str | None, end: str | None) -> tuple[datetime, datetime]:
-    after = _read_time(plan, "--from", begin) if begin is not None else datetime.now(UTC).replace(microsecond=0)
-    until = _read_time(plan, "--to", end) if end is not None else after + timedelta(days=7)
+    after = read_time(plan, "--from", begin) if begin is not None else datetime.now(UTC).replace(microsecond=0)
+    until = read_time(plan, "--to", end) if end is not None else after + timedelta(days=7)
     if after >= until:
         raise click.UsageError(f"--to ({format_time(until)}) is not after --from ({format_time(after)})")
     if until - after > timedelta(days=_MOST_YEARS * 366):
         raise click.UsageError(f"from --from to --to is more than {_MOST_YEARS} years; give a shorter time")
     return after, until
-
-
-def _read_time(plan: Plan, option: str, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - refused below
-    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        message = (
-            f"{text!r} is not a time from {_FIRST_YEAR} to {_LAST_YEAR}, such as 2026-03-08 or 2026-03-08T12:00:00Z"
-        )
-        raise click.BadParameter(message, param_hint=option)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=plan.timezone)).astimezone(UTC)
 
 
 def _choose_rules(plan: Plan, names: Sequence[str]) -> list[Rule]:

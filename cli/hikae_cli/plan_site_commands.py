@@ -209,7 +209,8 @@ def _confirm_removal(plan: str, due: Sequence[Removal], *, is_confirmed: bool) -
 @click.command("diff")
 @FILES
 @_site_options("both", "Which sites' plans are compared.")
-def diff(*, files: tuple[str, ...], site: str, installation: str, region: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a plan at a site.")
+def diff(*, files: tuple[str, ...], site: str, installation: str, region: str | None, as_json: bool) -> None:
     """Show how the plans in FILE... (- is standard input) differ from what a site has, or both.
 
     Exit code 0 where nothing differs, 1 where anything does, 2 where it could not be compared.
@@ -228,7 +229,10 @@ def diff(*, files: tuple[str, ...], site: str, installation: str, region: str | 
     except SiteError as error:
         raise _Trouble(printable(str(error))) from error
     for change in changes:
-        _show(change)
+        if as_json:
+            click.echo(_change_as_json(change))
+        else:
+            _show(change)
     if any(change.kind != "unchanged" for change in changes):
         raise click.exceptions.Exit(1)
 
@@ -236,6 +240,19 @@ def diff(*, files: tuple[str, ...], site: str, installation: str, region: str | 
 def _name(problems: Sequence[FileProblem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
+
+
+def _change_as_json(change: Change) -> str:
+    answer = {
+        "plan": change.file.plan.name,
+        "file": change.file.name,
+        "site": change.site.role.value,
+        "account": change.site.place.account,
+        "region": change.site.place.region,
+        "change": change.kind,
+        "difference": change.diff,
+    }
+    return json.dumps(answer, ensure_ascii=False)
 
 
 class _Trouble(click.ClickException):

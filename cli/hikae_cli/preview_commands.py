@@ -9,16 +9,16 @@ from hikae.domain.plan import Plan
 from hikae.domain.preview import MAX_DAYS, Preview, PreviewError
 from hikae_cli import preview_report
 from hikae_cli.plan_files import read_plan_files
+from hikae_cli.plan_times import read_time
 from hikae_cli.preview_points import Start, start_empty, start_with_points
-from hikae_cli.prune_commands import Moment
 from hikae_cli.site_options import find_region, installation_option
 from hikae_cli.terminal import printable
 
 
 @click.command("preview")
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--days", type=int, default=7, show_default=True, help=f"How many days, from 1 to {MAX_DAYS}.")
-@click.option("--from", "start", type=Moment(), help="When they begin, RFC 3339; by default now.")
+@click.option("--days", type=click.IntRange(1, MAX_DAYS), default=7, show_default=True, help="How many days.")
+@click.option("--from", "start", metavar="TIME", help="When they begin; by default now.")
 @click.option(
     "--points",
     metavar="FILE",
@@ -34,7 +34,7 @@ def preview(  # noqa: PLR0913 - one argument per option
     *,
     file: str,
     days: int,
-    start: datetime | None,
+    start: str | None,
     points: str | None,
     live: bool,
     installation: str,
@@ -46,7 +46,8 @@ def preview(  # noqa: PLR0913 - one argument per option
 
     The decisions are those of the real runs, over time that is simulated; nothing is changed anywhere. It begins with
     the points of a file, with the live state, or else with nothing and one resource that is taken to be selected.
-    Points and copies are taken to be complete at once, and pruning to run every hour.
+    Points and copies are taken to be complete at once, and pruning to run every hour. A TIME is RFC 3339, or a date or
+    a time without an offset, which is then the plan's local one.
 
     Exit codes: 0 shown, 1 refused or failed, 2 wrong usage.
     """
@@ -55,7 +56,7 @@ def preview(  # noqa: PLR0913 - one argument per option
     if points == file == "-":
         raise click.UsageError("- is given twice; standard input can be read once")
     plan = _read_plan(file)
-    at = start or datetime.now(tz=UTC).replace(microsecond=0)
+    at = datetime.now(tz=UTC).replace(microsecond=0) if start is None else read_time(plan, "--from", start)
     only = frozenset(resources)
     if live:
         begin = _start_live(plan, installation=installation, region=region, at=at, only=only)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from hikae.domain.model import SiteRole
-from hikae.domain.runs import Mode
+from hikae.domain.runs import Mode, RunError, check_name
 from hikae_cli.prune_commands import Moment
 from hikae_cli.site_options import find_region, installation_option
 
@@ -18,6 +18,21 @@ INTERVAL = click.option(
 )
 
 
+def as_run_name(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    """The name of a run, as a command is given it."""
+    try:
+        return None if name is None else check_name(name)
+    except RunError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+RUN_NAME = click.option(
+    "--name",
+    callback=as_run_name,
+    help="The run's name; a name starts once in 90 days. By default made of what and when.",
+)
+
+
 @click.command("restore")
 @click.argument("resources", metavar="[RESOURCE]...", nargs=-1)
 @click.option("--plan", default="", help="The resources of this plan; with RESOURCE, its types and probes.")
@@ -27,7 +42,7 @@ INTERVAL = click.option(
 @click.option("--at", type=Moment(), help="No point that is younger than this time, RFC 3339.")
 @click.option("--point", default="", help="This very point (rp-...), of exactly one RESOURCE.")
 @click.option("--partial", is_flag=True, help="Go on without what has no point or cannot be launched.")
-@click.option("--name", help="The run's name; a name starts once in 90 days. By default made of what and when.")
+@RUN_NAME
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and what lacks for it; start nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", "waits", default=True, help="Show what happens until it is over (the default).")

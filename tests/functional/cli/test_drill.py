@@ -275,6 +275,13 @@ def test_a_run_that_is_not_there_is_named(drill, command):
     assert "see hikae drill list" in result.stderr
 
 
+@pytest.mark.parametrize("command", [("show", "Drill_1"), ("stop", "Drill_1"), ("start", "p", "--name", "Drill_1")])
+def test_what_is_no_name_of_a_run_is_wrong_usage(hikae, command):
+    result = hikae("drill", *command)
+    assert result.exit_code == 2
+    assert "'Drill_1' is not the name of a run: 1 to 63 small letters, digits and hyphens" in result.stderr
+
+
 def test_a_plan_that_is_not_there_starts_nothing(drill, recovery_services):
     result = drill("start", "other")
     assert result.exit_code == 1

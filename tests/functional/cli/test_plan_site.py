@@ -267,6 +267,24 @@ def test_the_difference_to_both_sites_is_shown(hikae, buckets, write_plan, match
     assert buckets.versions(buckets.primary, KEY) == 1
 
 
+def test_the_difference_is_told_to_programs(hikae, buckets, write_plan):
+    hikae("plan", "apply", write_plan(), "--site", "recovery", "--yes")
+    result = hikae("plan", "diff", write_plan(keep=48), "--json")
+    assert result.exit_code == 1
+    primary, recovery = (json.loads(line) for line in result.stdout.splitlines())
+    assert primary == {
+        "plan": "production",
+        "file": "production.yaml",
+        "site": "primary",
+        "account": ACCOUNT,
+        "region": PRIMARY,
+        "change": "new",
+        "difference": [],
+    }
+    assert (recovery["site"], recovery["change"]) == ("recovery", "changed")
+    assert "+    retention: {keep_hourly: 48}" in recovery["difference"]
+
+
 def test_diff_exits_like_diff(hikae, buckets, write_plan):
     path = write_plan()
     assert hikae("plan", "diff", path, "--site", "primary").exit_code == 1

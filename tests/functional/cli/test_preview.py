@@ -140,13 +140,20 @@ def test_every_line_that_is_no_point_is_named_and_nothing_is_previewed(hikae, pl
     matches_snapshot(result.stderr, "plan-preview-bad-lines.txt")
 
 
+def test_a_date_is_the_plans_own_as_for_its_schedule(hikae):
+    days = ("--days", "1", "--json")
+    local = hikae("plan", "preview", EXAMPLE, "--from", "2026-11-22", *days)
+    assert local.exit_code == 0, local.output
+    assert local.stdout == hikae("plan", "preview", EXAMPLE, "--from", "2026-11-22T00:00:00+09:00", *days).stdout
+
+
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (["--days", "0"], 1, "0 days cannot be simulated; from 1 to 366"),
-        (["--days", "100000"], 1, "100000 days cannot be simulated; from 1 to 366"),
+        (["--days", "0"], 2, "0 is not in the range 1<=x<=366"),
+        (["--days", "100000"], 2, "100000 is not in the range 1<=x<=366"),
         (["--days", "many"], 2, "'many' is not a valid integer"),
-        (["--from", "today"], 2, "'today' is not an RFC 3339 time"),
+        (["--from", "today"], 2, "'today' is not a time from 1970 to 2199, such as 2026-03-08 or 2026-03-08T12:00:00Z"),
         (["--points", "no-such-file"], 2, "does not exist"),
         (["--points", "plan.yaml", "--live"], 2, "--points and --live are two beginnings"),
         (["--live", "--region", "Virginia"], 2, "'Virginia' is not a Region's code"),

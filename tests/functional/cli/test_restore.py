@@ -353,5 +353,5 @@ def test_options_that_make_no_sense_are_refused(hikae, options, complaint):
 
 def test_a_name_that_is_none_is_refused(restore):
     result = restore("--plan", "production", "--yes", "--name", "Restore_1")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "'Restore_1' is not the name of a run" in result.stderr
