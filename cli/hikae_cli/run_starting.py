@@ -15,6 +15,7 @@ from hikae_cli.run_report import Event, doubled_lines, forecast_json, forecast_l
 from hikae_cli.terminal import is_interactive, printable
 
 if TYPE_CHECKING:
+    from hikae.operations.recovery.find_group import FoundGroup
     from hikae.operations.recovery.foresee import Forecast
     from hikae_cli.recovery_access import Access
 
@@ -55,10 +56,19 @@ def find_plan(access: "Access", group: str) -> str:
     if found.plans:
         problem = f"several plans have a group {group}: give --plan with one of {', '.join(found.plans)}"
     else:
-        there = ", ".join(f"{name} of {plan}" for plan, names in found.others.items() for name in names)
-        problem = f"no plan has a group {group}; there {f'are {there}' if there else 'is no group at all'}"
+        problem = f"no plan has a group {group}; {_which_groups_there_are(found)}"
     unread = [f"; {each}" for each in found.broken]
     raise click.ClickException(printable(f"{problem}{''.join(unread)}"))
+
+
+def _which_groups_there_are(found: "FoundGroup") -> str:
+    there = [f"{name} of {plan}" for plan, names in found.others.items() for name in names]
+    without = f"{', '.join(found.ungrouped)}: no drill with group_by, which makes groups" if found.ungrouped else ""
+    if there:
+        return f"there are {', '.join(there)}"
+    if without:
+        return f"there is no group at all ({without}); give RESOURCE or --plan"
+    return "there is no group at all: no plan is here, or no point carries the tag of its group_by; see hikae plan list"
 
 
 def start(  # noqa: PLR0913 - what, where and how

@@ -28,6 +28,7 @@ rules:
     protect: snapshots
     retention: {{keep_hourly: {keep}}}
     copies: [{{region: {region}, retention: {{keep_daily: 7}}}}]
+drill: {{schedule: "0 4 * * 6"}}
 """
 
 

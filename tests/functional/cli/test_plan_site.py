@@ -150,13 +150,11 @@ def test_the_regions_of_the_recovery_sites_can_be_told(hikae, buckets, write_pla
 
 # --- remove -----------------------------------------------------------------------------------------------------------
 
-DRILL = 'drill: {schedule: "0 4 * * 6"}\n'
-
 
 @pytest.fixture
 def applied(hikae, buckets, write_plan):
     path = Path(write_plan())
-    path.write_text(path.read_text() + f"retire_after: 30d\n{DRILL}")
+    path.write_text(path.read_text() + "retire_after: 30d\n")
     assert hikae("plan", "apply", path, "--site", "both", "--yes").exit_code == 0
 
 

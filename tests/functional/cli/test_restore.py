@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from local.inprocess import PRIMARY, RECOVERY, Installation, tags_of
+from local.inprocess import PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 from local.twin.faults import no_capacity, recorded, unreachable
 from tests.functional.cli.json_services import AwsError, JsonServices
 from tests.functional.cli.recovery_scene import PLAN, at_the_twins_time, protect_group, without_ids
@@ -129,6 +129,21 @@ def test_a_group_is_found_without_its_plan_and_where_there_is_none_or_more_they_
     assert several.exit_code == 1
     assert "several plans have a group shop: give --plan with one of other, production" in several.stderr
     assert len(json.loads(restore("--plan", "other", "--group", "shop", "--dry-run", "--json").stdout)["members"]) == 1
+
+
+def test_where_nothing_makes_groups_that_is_said(restore, installation):
+    installation.apply("production", SNAPSHOT_PLAN)
+    unknown = restore("--group", "shop", "--dry-run")
+    assert unknown.exit_code == 1
+    assert (
+        "no plan has a group shop; there is no group at all (production: no drill with group_by, which makes groups); "
+        "give RESOURCE or --plan" in unknown.stderr
+    )
+    named = restore("--plan", "production", "--group", "shop", "--dry-run")
+    assert "plan production has no drill with group_by, so there is no group shop" in named.stdout
+    installation.apply("production", SNAPSHOT_PLAN + 'drill: {schedule: "0 4 * * 6"}\n')
+    named = restore("--plan", "production", "--group", "shop", "--dry-run")
+    assert "the drill of plan production has no group_by, so there is no group shop" in named.stdout
 
 
 def test_plans_that_cannot_be_read_are_named_where_a_group_is_not_found(restore, installation):

@@ -45,6 +45,7 @@ def parsed(
             {"name": "r", "schedule": "0 0 * * *", "protect": "snapshots", "retention": {"keep_daily": 7}} | rule,
             *(more or []),
         ],
+        "drill": {"schedule": "0 4 * * 6"},
     }
     return read_plan(yaml.safe_dump(document, sort_keys=False))
 
@@ -66,9 +67,24 @@ def test_nothing_is_said_of_the_examples(path):
 
 
 def test_nothing_is_said_of_a_drill_that_is_due_some_time():
-    text = (ROOT / "docs/examples/production.yaml").read_text()
-    text += 'drill: {schedule: "0 4 * * 6", group_by: tag:Service, order: tag:BootOrder, probes: [status-checks]}\n'
-    assert said(review_plan(read_plan(text).plan)) == []
+    plan = read_plan((ROOT / "docs/examples/production.yaml").read_text()).plan
+    assert plan.drill is not None
+    assert said(review_plan(plan)) == []
+
+
+def test_copies_without_a_drill_are_warned_of_once_where_the_first_are_asked_for():
+    document = yaml.safe_load((ROOT / "docs/examples/production.yaml").read_text())
+    del document["drill"]
+    [rule] = document["rules"]
+    local = {key: value for key, value in rule.items() if key not in {"copies", "objectives"}}
+    document["rules"] = [local | {"name": "local"}, rule, rule | {"name": "again"}]
+    message = (
+        "nobody proves that they can be restored: the plan has no drill; add one, such as "
+        'drill: {schedule: "0 4 * * 6"}'
+    )
+    assert said(review_plan(read_plan(yaml.safe_dump(document)).plan)) == [("warning", "rules[1].copies", message)]
+    document["rules"] = [local]
+    assert review_plan(read_plan(yaml.safe_dump(document)).plan) == ()
 
 
 @pytest.mark.parametrize(

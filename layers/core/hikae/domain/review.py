@@ -107,7 +107,17 @@ def review_plan(plan: Plan) -> tuple[Finding, ...]:
         findings += _review_rule(plan, rule, f"rules[{number}]")
     if plan.drill is not None and not _is_ever_due(plan.drill.schedule):
         findings.append(_error("drill.schedule", _NEVER_DUE.format(plan.drill.schedule)))
-    return tuple(findings)
+    return (*findings, *_review_proof(plan))
+
+
+def _review_proof(plan: Plan) -> Iterator[Finding]:
+    copying = [number for number, rule in enumerate(plan.rules) if rule.copies]
+    if copying and plan.drill is None:
+        message = (
+            "nobody proves that they can be restored: the plan has no drill; add one, such as "
+            'drill: {schedule: "0 4 * * 6"}'
+        )
+        yield _warning(f"rules[{copying[0]}].copies", message)
 
 
 def review_destinations(plan: Plan, *, served: Collection[Region]) -> tuple[Finding, ...]:

@@ -56,7 +56,12 @@ def _resources(
     group_by = plan.drill.group_by if plan.drill else ""
     groups = list_groups(catalogue.points, plan=plan.name, group_by=group_by)
     if run.request.group and not group_by:
-        return run, [], f"the drill of plan {plan.name} has no group_by, so there is no group {run.request.group}"
+        lacks = (
+            f"the drill of plan {plan.name} has no group_by"
+            if plan.drill
+            else f"plan {plan.name} has no drill with group_by"
+        )
+        return run, [], f"{lacks}, so there is no group {run.request.group}"
     if run.request.group and run.request.group not in groups:
         return run, [], f"there is no group {run.request.group}; there are {', '.join(sorted(groups)) or 'none'}"
     wanted = [run.request.group] if run.request.group else sorted(groups)

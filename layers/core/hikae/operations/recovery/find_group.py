@@ -10,11 +10,15 @@ from hikae.ports import BrokenPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundGroup:
-    """The plans that have the group, by name; the groups of all others; and the plans of which nobody can say."""
+    """The plans that have the group, by name; the groups of all others; and the plans of which nobody can say.
+
+    `ungrouped` are the plans that make no groups, as they have no drill with `group_by`.
+    """
 
     plans: tuple[str, ...]
     others: Mapping[str, tuple[str, ...]]
     broken: tuple[BrokenPlan, ...]
+    ungrouped: tuple[str, ...] = ()
 
 
 def find_group(group: str, site: RecoverySite) -> FoundGroup:
@@ -38,4 +42,5 @@ def find_group(group: str, site: RecoverySite) -> FoundGroup:
             if group not in found and (named := tuple(sorted(each for each in found if each)))
         },
         broken=plans.broken,
+        ungrouped=tuple(sorted(plan.name for plan in plans.readable if plan.name not in groups)),
     )
