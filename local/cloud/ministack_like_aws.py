@@ -281,7 +281,8 @@ def _literal(value: Any, parameters: Mapping[str, Any]) -> Any:
     if "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
         found = _parameter(parts, parameters)
-        return separator.join(found if isinstance(found, list) else str(found).split(","))
+        members = found if isinstance(found, list) else str(found).split(",")
+        return separator.join(str(_parameter(each, parameters)) for each in members)
     return {key: _literal(each, parameters) for key, each in value.items()}
 
 
