@@ -1,10 +1,11 @@
-"""Lambda on loopback: the two calls that the command makes, answered with the product's own handlers."""
+"""Lambda on loopback: the calls that the command and the runbooks make, answered with the product's own handlers."""
 
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from typing import Any
@@ -28,7 +29,16 @@ class Deployed:
     not_shown: dict[str, int] = field(default_factory=dict)
     missing_variable: str = ""
     missing_region: str = ""
+    stopped: set[str] = field(default_factory=set)
     events: list[tuple[SiteRole, dict[str, Any]]] = field(default_factory=list)
+
+    def answer(self, name: str, what: str, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """A call on a function, by the last part of its path."""
+        if what == "configuration":
+            return self.configuration(name)
+        if what == "concurrency":
+            return self.reserve(name, event.get("ReservedConcurrentExecutions"))
+        return self.invoke(name, event)
 
     def configuration(self, name: str) -> tuple[int, dict[str, Any], dict[str, str]]:
         """https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html"""
@@ -42,6 +52,9 @@ class Deployed:
 
     def invoke(self, name: str, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
         """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+        if name in self.stopped:
+            throttled = {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "message": "Rate Exceeded."}
+            return 429, throttled, {"X-Amzn-ErrorType": "TooManyRequestsException"}
         if name == self.functions.installation.recovery.probe_function:
             return 200, load_handler("probe_network")(event, None), {}
         site = self._site_of(name)
@@ -52,6 +65,20 @@ class Deployed:
         with redirect_stdout(StringIO()):  # its log
             answer = self.functions.invoke("prune_recovery_points", {**event, "now": now}, site=site)
         return 200, {**answer, "not_shown": self.not_shown} if self.not_shown else answer, {}
+
+    def reserve(self, name: str, concurrency: int | None) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Reserve concurrency, or no more; with 0 a function is not invoked, and more makes no difference here.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionConcurrency.html
+        https://docs.aws.amazon.com/lambda/latest/api/API_DeleteFunctionConcurrency.html
+        """
+        self._site_of(name)
+        if concurrency is None:
+            self.stopped.discard(name)
+            return 204, {}, {}
+        if concurrency == 0:
+            self.stopped.add(name)
+        return 200, {"ReservedConcurrentExecutions": concurrency}, {}
 
     def _of_recovery(self) -> dict[str, str]:
         """What the template tells Recover beside."""
@@ -90,6 +117,9 @@ def serving(deployed: Deployed) -> Iterator[str]:
         def do_POST(self) -> None:
             self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}"))
 
+        do_PUT = do_POST  # noqa: N815 - the names that http.server calls
+        do_DELETE = do_GET  # noqa: N815
+
         def _answer(self, event: dict[str, Any]) -> None:
             *_, name, what = unquote(self.path).split("/")
             if deployed.refusal is not None:
@@ -99,14 +129,14 @@ def serving(deployed: Deployed) -> Iterator[str]:
                 # The Region is in the scope of the request's signature, and nowhere else.
                 if f"/{deployed.missing_region}/" in self.headers["Authorization"]:
                     raise StopIteration  # noqa: TRY301 - as for a name that is not there
-                answer = deployed.configuration(name) if what == "configuration" else deployed.invoke(name, event)
+                answer = deployed.answer(name, what, event)
             except StopIteration:
                 missing = {"Message": f"Function not found: {name}"}
                 return self._send(404, missing, {"X-Amzn-ErrorType": "ResourceNotFoundException"})
             return self._send(*answer)
 
         def _send(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
-            content = json.dumps(body).encode()
+            content = json.dumps(body).encode() if status != HTTPStatus.NO_CONTENT else b""
             self.send_response(status)
             for key, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(key, value)
