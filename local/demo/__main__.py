@@ -35,8 +35,6 @@ from local.fleet import Fleet, seed_fleet, seed_history
 
 TIME_LIMIT_SECONDS = 240
 _SILENCE_SECONDS = 15
-_INTERVALS = {"TickSchedule": "cron(* * * * ? *)"}
-"""The tick on the minute rather than a minute after the deployment: nobody likes to wait for a demo."""
 
 
 def main() -> int:
@@ -77,7 +75,7 @@ class Demo:
 
     def run(self, *, time_limit: float) -> int:
         self._say("starting the local cloud: ministack, the EC2 twin and the event relay, on loopback")
-        with LocalCloud(say=self._say, parameters=_INTERVALS) as cloud:
+        with LocalCloud(say=self._say) as cloud:
             goal = self._prepare(cloud)
             standings = self._watch(cloud, goal, give_up_at=time.monotonic() + time_limit)
             problems = self._check(cloud, goal, standings) or self._rehearse(cloud, goal)

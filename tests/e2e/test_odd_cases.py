@@ -37,7 +37,7 @@ pytestmark = pytest.mark.e2e
 
 PARAMETERS = {
     # Nothing runs by itself: what a run did must be known.
-    "TickSchedule": "rate(1 day)",
+    "TickSchedule": "rate(30 minutes)",
     "SweepSchedule": "rate(1 day)",
     "PruneSchedule": "rate(1 day)",
     "LineageDeletionPercent": "75",

@@ -77,6 +77,18 @@ def resolve(template: dict[str, Any], parameters: Mapping[str, str], *, region: 
     )
 
 
+def refusals(template: dict[str, Any], parameters: Mapping[str, str], *, region: str) -> list[str]:
+    """What the template's rules say against a deployment with `parameters`."""
+    resolver = _Resolver(template, parameters, region)
+    return [
+        assertion["AssertDescription"]
+        for rule in template["Rules"].values()
+        if resolver.holds(rule.get("RuleCondition", {"Fn::Equals": ["", ""]}))
+        for assertion in rule["Assertions"]
+        if not resolver.holds(assertion["Assert"])
+    ]
+
+
 def translate(template: dict[str, Any], parameters: Mapping[str, str], *, region: str) -> dict[str, Any]:
     """What CloudFormation gets before it looks at conditions: SAM's types replaced, nothing left out."""
     template = copy.deepcopy(template)
@@ -141,23 +153,24 @@ class _Resolver:
         return {
             name: self._value({key: each for key, each in body.items() if key != "Condition"})
             for name, body in section.items()
-            if "Condition" not in body or self._holds(body["Condition"])
+            if "Condition" not in body or self.holds(body["Condition"])
         }
 
-    def _holds(self, condition: Any) -> bool:
+    def holds(self, condition: Any) -> bool:
+        """Whether a condition, or what a rule asserts, is so."""
         match condition:
             case str(name):
-                return self._holds(self._conditions[name])
+                return self.holds(self._conditions[name])
             case {"Condition": name}:
-                return self._holds(name)
+                return self.holds(name)
             case {"Fn::Equals": [left, right]}:
                 return bool(self._value(left) == self._value(right))
             case {"Fn::Not": [inner]}:
-                return not self._holds(inner)
+                return not self.holds(inner)
             case {"Fn::And": inner}:
-                return all(self._holds(each) for each in inner)
+                return all(self.holds(each) for each in inner)
             case {"Fn::Or": inner}:
-                return any(self._holds(each) for each in inner)
+                return any(self.holds(each) for each in inner)
         raise AssertionError(f"a condition this test does not know: {condition}")
 
     def _value(self, value: Any) -> Any:
@@ -165,7 +178,7 @@ class _Resolver:
             case {"Ref": str(name)} if name in self._values:
                 answer = self._values[name]
             case {"Fn::If": [condition, yes, no]}:
-                answer = self._value(yes if self._holds(condition) else no)
+                answer = self._value(yes if self.holds(condition) else no)
             case {"Fn::Join": [separator, parts]}:
                 answer = str(separator).join(self._value(parts))
             case {"Fn::Select": [index, parts]} if isinstance(self._value(parts), list):

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from hikae.domain.plan import DEFAULT_START_WINDOW
 from tests.template import checks
 from tests.template.sites import (
     PRIMARY,
@@ -383,16 +385,20 @@ SCHEDULES = ("Tick", "Sweep", "Prune", "Report", "RecoverySweep", "Drill")
     ],
 )
 def test_silence_is_heard_whatever_the_schedule(expression: str):
-    schedules = {f"{name}Schedule": expression for name in SCHEDULES}
+    schedules = {f"{name}Schedule": expression for name in SCHEDULES if _may_be(f"{name}Schedule", expression)}
+    assert schedules
     for parameters, region in ((PRIMARY, PRIMARY_REGION), (RECOVERY, RECOVERY_REGION)):
         site = resolve(load_template(), {**parameters, **schedules}, region=region)
         assert list(checks.unheard_runs(site)) == []
         assert list(checks.impossible_alarms(site)) == []
 
 
-@pytest.mark.parametrize("parameter", [f"{name}Schedule" for name in SCHEDULES])
+def _may_be(parameter: str, value: str) -> bool:
+    return bool(re.fullmatch(load_template()["Parameters"][parameter]["AllowedPattern"], value))
+
+
+@pytest.mark.parametrize("parameter", [f"{name}Schedule" for name in SCHEDULES if name != "Tick"])
 def test_a_schedule_that_no_alarm_could_follow_is_refused(parameter: str):
-    pattern = re.compile(load_template()["Parameters"][parameter]["AllowedPattern"])
     taken = [
         "rate(1 minute)",
         "rate(480 minutes)",
@@ -402,8 +408,32 @@ def test_a_schedule_that_no_alarm_could_follow_is_refused(parameter: str):
         "cron(0 3 * * ? *)",
     ]
     refused = ["rate(481 minutes)", "rate(0 minutes)", "rate(1 minutes)", "rate(57 hours)", "rate(2 days)", "at(2026)"]
-    assert [each for each in taken if not pattern.fullmatch(each)] == []
-    assert [each for each in refused if pattern.fullmatch(each)] == []
+    assert [each for each in taken if not _may_be(parameter, each)] == []
+    assert [each for each in refused if _may_be(parameter, each)] == []
+
+
+@pytest.mark.parametrize("parameter", ["SweepSchedule", "PruneSchedule", "ReportSchedule", "RecoverySweepSchedule"])
+def test_a_cron_expression_that_leaves_out_days_is_refused_as_its_alarm_would_be_false(parameter: str):
+    taken = ["cron(0/15 * * * ? *)", "cron(0 3,15 ? * * *)", "cron(5-55/10 8-20 * * ? *)"]
+    refused = ["cron(0 3 ? * SUN *)", "cron(0 3 1 * ? *)", "cron(0 3 * 1-6 ? *)", "cron(0 3 * * ? 2027)", "cron(0 3)"]
+    assert [each for each in taken if not _may_be(parameter, each)] == []
+    assert [each for each in refused if _may_be(parameter, each)] == []
+
+
+def test_a_tick_with_which_slots_would_never_be_seen_is_refused():
+    rates = ["rate(1 minute)", *(f"rate({minutes} minutes)" for minutes in range(2, 31))]
+    assert [each for each in rates if not _may_be("TickSchedule", each)] == []
+    refused = [
+        "rate(1 minutes)",
+        "rate(0 minutes)",
+        "rate(31 minutes)",
+        "rate(1 hour)",
+        "rate(1 day)",
+        "cron(* * * * ? *)",
+    ]
+    assert [each for each in refused if _may_be("TickSchedule", each)] == []
+    # The largest rate sees every slot of a plan that says nothing of its window.
+    assert timedelta(minutes=30) < DEFAULT_START_WINDOW
 
 
 def test_an_alarm_on_silence_is_made_after_its_schedule():

@@ -196,7 +196,7 @@ def test_every_deployed_function_that_is_named_has_a_name_that_the_template_give
 def test_every_deployment_environment_that_is_named_is_in_the_samconfig() -> None:
     samconfig = (ROOT / "samconfig.toml").read_text()
     named = {name for line in commands() for name in re.findall(r"--config-env (\w+)", line)}
-    assert named == {"primary", "recovery"}
+    assert named == {"primary", "recovery", "standby", "failback"}
     assert all(f"[{name}.deploy.parameters]" in samconfig for name in named)
     assert all(f'"{name}"' in samconfig for name in mentions(r"--stack-name (hikae-\w+)"))
 

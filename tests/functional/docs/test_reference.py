@@ -1,6 +1,7 @@
 """The reference is complete: what the code has is documented, and nothing is documented that it has not."""
 
 import ast
+import json
 import re
 from dataclasses import fields
 from typing import Any
@@ -11,8 +12,8 @@ from hikae.domain import naming
 from hikae.domain.fidelity import FATES, Fate
 from hikae.domain.recovery_settings import read_settings
 from hikae.runtime.settings import Settings
-from tests.functional.docs.documents import ROOT, code_spans, documented_names, rows
-from tests.template.sites import load_template
+from tests.functional.docs.documents import ROOT, blocks, code_spans, documented_names, rows
+from tests.template.sites import PRIMARY_REGION, RECOVERY, RECOVERY_REGION, key_arn, load_template, resolve
 
 OPERATE = ROOT / "docs/guide/operate.md"
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
@@ -108,6 +109,23 @@ def test_the_readme_counts_the_alarms_rightly(template: dict[str, Any]) -> None:
     alarms = [sites[alarm.get("Condition")] for alarm in resources_of(template, "AWS::CloudWatch::Alarm").values()]
     primary, recovery = (sum(column) for column in zip(*alarms, strict=True))
     assert f"{primary} alarms at the primary, {recovery} at the recovery site" in (ROOT / "README.md").read_text()
+
+
+def test_the_statements_for_a_sources_key_allow_what_the_role_asks_of_it() -> None:
+    [block] = [each for each in blocks("json") if each.path == CONFIGURATION]
+    keys = {"SourceKeyArns": key_arn(PRIMARY_REGION)}
+    site = resolve(load_template(), RECOVERY | keys, region=RECOVERY_REGION)
+    of_the_role = [
+        {key: value for key, value in each.items() if key not in {"Sid", "Resource"}}
+        for each in site.statements(site.role_of("CopyRecoveryPoints"))
+        if each["Sid"].endswith("ThroughSourceKeys")
+    ]
+    documented = [
+        {key: value for key, value in each.items() if key not in {"Sid", "Resource", "Principal"}}
+        for each in json.loads(block.text)
+    ]
+    assert len(documented) == 2
+    assert documented == of_the_role
 
 
 def test_every_dead_letter_queue_is_in_the_guide(template: dict[str, Any]) -> None:
