@@ -13,7 +13,7 @@ from hikae.domain.fidelity import FATES, Fate
 from hikae.domain.recovery_settings import read_settings
 from hikae.runtime.settings import Settings
 from tests.functional.docs.documents import ROOT, blocks, code_spans, documented_names, rows
-from tests.template.sites import PRIMARY_REGION, RECOVERY, RECOVERY_REGION, key_arn, load_template, resolve
+from tests.template.sites import PRIMARY, PRIMARY_REGION, RECOVERY, RECOVERY_REGION, key_arn, load_template, resolve
 
 OPERATE = ROOT / "docs/guide/operate.md"
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
@@ -186,7 +186,32 @@ def test_every_resource_that_outlives_its_stack_is_named_where_removal_is_explai
     }
     assert retained == {"AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"}
     removal = (ROOT / "README.md").read_text().split("### Remove it")[1].split("\n## ")[0]
-    for word in ("KMS key", "bucket, with its policy", "table", "snapshot and AMI"):
+    for word in ("KMS key", "key that evidence is signed with", "bucket, with its policy", "table", "snapshot and AMI"):
         assert word in removal
-    for parameter in ("CopyKeyArn", "BucketName", "TableName"):
-        assert parameter in removal
+    [field] = set(re.findall(r"`(key_\w+)`", removal))
+    assert f'"{field}": signature.key_arn' in (CORE / "operations/recovery/record.py").read_text()
+    taking_over = next(group for group in _groups(template) if "CopyKeyArn" in group)
+    for parameter in taking_over:
+        assert f'"{parameter}=' in removal
+
+
+def _groups(template: dict[str, Any]) -> list[list[str]]:
+    return [each["Parameters"] for each in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]]
+
+
+def test_the_readme_counts_the_runs_of_the_schedules_and_the_memory_rightly() -> None:
+    readme = (ROOT / "README.md").read_text()
+    runs = {}
+    for parameters, region in ((PRIMARY, PRIMARY_REGION), (RECOVERY, RECOVERY_REGION)):
+        site = resolve(load_template(), parameters, region=region)
+        expressions = [each["ScheduleExpression"] for each in site.of_type("AWS::Scheduler::Schedule").values()]
+        runs[site.name] = sum(30 * 86_400 // _seconds(each) for each in expressions)
+        for name, function in site.of_type("AWS::Lambda::Function").items():
+            assert f"{function['MemorySize'] / 1024:.3g} GB" in readme, name
+    primary, recovery = (f"{round(number, -2):,}" for number in runs.values())
+    assert f"schedules run {primary} times at the primary, {recovery} times at the recovery site" in readme
+
+
+def _seconds(rate: str) -> int:
+    number, unit = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", rate).groups()  # type: ignore[union-attr]
+    return int(number) * {"minute": 60, "hour": 3600, "day": 86_400}[unit]
