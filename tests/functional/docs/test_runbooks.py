@@ -204,6 +204,22 @@ def snapshots_in(installation: Installation, region: str) -> set[str]:
     return {each["SnapshotId"] for each in pages["Snapshots"]}
 
 
+def test_a_standby_without_a_plan_makes_and_deletes_nothing_beside_the_recovery_site(
+    services: JsonServices,
+    old: list[str],  # it has copies at the recovery site
+) -> None:
+    installation = services.installation
+    before = snapshots_in(installation, RECOVERY)
+    assert before
+    installation.turn_round()
+    installation.advance(hours=1)
+    tick = installation.tick()
+    assert (tick.jobs_sent, tick.missed, tick.failures, installation.jobs()) == (0, 0, (), [])
+    pruned = installation.prune(SiteRole.PRIMARY)
+    assert (pruned.outcomes, pruned.unreachable, pruned.broken_plans, pruned.unclear) == ((), (), (), ())
+    assert snapshots_in(installation, RECOVERY) == before
+
+
 def test_the_way_back_is_gone_by_the_runbook(
     services: JsonServices, old: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
