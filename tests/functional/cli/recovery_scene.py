@@ -53,7 +53,7 @@ def at_the_twins_time(installation: Installation) -> Iterator[time_machine.Trave
 
 
 def without_ids(output: str) -> str:
-    """The output with ids that count up, in the order in which they come: the twin's are of its own choosing."""
+    """The output with ids and addresses that count up as they come: the twin's are of its own choosing."""
     known: dict[str, str] = {}
 
     def rename(found: re.Match[str]) -> str:
@@ -61,5 +61,11 @@ def without_ids(output: str) -> str:
         number = sum(each.startswith(f"{kind}-") for each in known) + 1
         return known.setdefault(found[0], f"{kind}-{number:0{len(digits)}}")
 
+    def move(found: re.Match[str]) -> str:
+        net = "10.0.0." if found[0].startswith("10.") else "203.0.113."
+        number = sum(each.startswith(net) for each in known.values()) + 1
+        return known.setdefault(found[0], f"{net}{number}")
+
+    output = re.sub(r"\b(10|54)(\.[0-9]{1,3}){3}\b(?!/)", move, output)
     plain = re.sub(r"\b(snap|vol|i|rp|ami|subnet|sg)-([0-9a-f]{17}|[0-9a-f]{32}|[0-9a-f]{8})\b", rename, output)
     return re.sub(r"key/[0-9a-f-]{36}", "key/of-the-test", plain)
