@@ -120,9 +120,7 @@ class Installation:
     def add_recovery_site(self, region: Region, **environment: str) -> Settings:
         """Make what one recovery stack in `region` would make; `environment` is what differs there."""
         self._make_site(region, SiteRole.RECOVERY)
-        kms = self.twin.client("kms", region)
-        key_arn = kms.create_key()["KeyMetadata"]["Arn"]
-        kms.create_alias(AliasName=f"alias/hikae-{self.name}", TargetKeyId=key_arn)
+        key_arn = self.twin.client("kms", region).create_key()["KeyMetadata"]["Arn"]
         own = {"AWS_REGION": region, "HIKAE_COPY_KEY_ARN": key_arn, "HIKAE_BUCKET": self._bucket_in(region)}
         return Settings.from_env(self.environment(SiteRole.RECOVERY) | own | environment)
 
@@ -131,6 +129,7 @@ class Installation:
 
         From here on these are the two sites; those of before are left as they are.
         """
+        left = self.recovery
         self._make_site(RECOVERY, SiteRole.PRIMARY)
         own = {"AWS_REGION": RECOVERY, "HIKAE_BUCKET": self._bucket_in(RECOVERY, SiteRole.PRIMARY)}
         environment = self.environment(SiteRole.PRIMARY) | own | self._make_queues(RECOVERY)
@@ -139,6 +138,10 @@ class Installation:
         )
         self.key_arn = self.recovery.copy_key_arn
         self.primary = Settings.from_env(environment)
+        for site in (left, self.recovery):
+            self.twin.client("kms", site.place.region).create_alias(
+                AliasName=f"alias/hikae-{self.name}", TargetKeyId=site.copy_key_arn
+            )
 
     def environment(self, site: SiteRole) -> dict[str, str]:
         """What the template would put into the environment of every function of a site."""
