@@ -80,6 +80,7 @@ OWN = {
         "HIKAE_PROBE_FUNCTION",
         "HIKAE_EVIDENCE_KEY_ARN",
         "HIKAE_RECOVER_ARN",
+        "HIKAE_RESTORE_ROLES",
         "HIKAE_CODE_VERSION",
     },
     "ProbeNetwork": set(),
