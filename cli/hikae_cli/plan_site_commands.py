@@ -199,7 +199,7 @@ def _confirm_removal(plan: str, due: Sequence[Removal], *, is_confirmed: bool) -
     if not is_interactive():
         raise click.UsageError(f"nobody to ask, so nothing was removed; give --yes to remove {plan}")
     where = " and ".join(f"{each.site.role} {each.site.place}" for each in due)
-    if not click.confirm(f"Remove {plan} from {where}? Nothing is made by it any more; what was made stays"):
+    if not click.confirm(f"Remove {plan} from {where}? Nothing is made by it there any more; what was made stays"):
         raise click.ClickException("nothing was removed")
 
 

@@ -167,7 +167,7 @@ def test_removing_says_what_follows_asks_and_keeps_the_history(  # noqa: PLR0917
     result = hikae("plan", "remove", "production", "--site", "both", stdin=f"{answer}\n")
     assert result.exit_code == code
     where = f"primary {ACCOUNT}/{PRIMARY} and recovery {ACCOUNT}/{RECOVERY}"
-    stays = "Nothing is made by it any more; what was made stays"
+    stays = "Nothing is made by it there any more; what was made stays"
     assert settled(result.stdout).splitlines()[:9] == [
         f"primary {ACCOUNT}/{PRIMARY}: production: of 2026-01-01T00:00:00Z",
         "  rule hourly: no point is made any more; those that there are stay under keep_hourly: 24",
