@@ -30,7 +30,9 @@ class Functions:
 def prober(functions: Functions) -> AwsProber:
     unused: Any = None
     client: Any = functions
-    return AwsProber(unused, ssm=lambda: unused, functions=lambda: client, function_name="probe-network")
+    return AwsProber(
+        unused, ssm=lambda: unused, sending_ssm=lambda: unused, functions=lambda: client, function_name="probe-network"
+    )
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http", "https"])

@@ -669,3 +669,12 @@ def test_a_step_that_is_killed_at_any_request_goes_on_where_it_was() -> None:
 def test_plans_are_applied_at_the_recovery_site_alone(group: Installation) -> None:
     group.remove("production", sites=[SiteRole.PRIMARY])
     assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("answer", [faults.answer_failed, faults.answer_lost], ids=["a 500", "no answer"])
+def test_a_command_whose_answer_is_lost_is_looked_for_and_not_sent_again(group: Installation, answer: Any) -> None:
+    group.apply("production", SNAPSHOT_PLAN + DRILL.replace("[status-checks]", "[{ssm: systemctl is-active app}]"))
+    with answer("SendCommand"):
+        assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    comments = [command.comment for command in group.twin.shells(RECOVERY).sent]
+    assert len(comments) == len(set(comments)) == 3

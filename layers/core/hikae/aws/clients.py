@@ -94,6 +94,11 @@ class Clients:
         client: SSMClient = self._client("ssm", self.region)
         return client
 
+    def sending_ssm(self) -> "SSMClient":
+        """Systems Manager for SendCommand, which has no client token: it is sent once, and looked for before again."""
+        client: SSMClient = self._client("ssm", self.region, config=CREATING)
+        return client
+
     def awslambda(self) -> "LambdaClient":
         """Lambda in the site's own Region."""
         client: LambdaClient = self._client("lambda", self.region)

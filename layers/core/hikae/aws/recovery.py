@@ -396,11 +396,13 @@ class AwsProber:
         ec2: "EC2Client",
         *,
         ssm: Callable[[], "SSMClient"],
+        sending_ssm: Callable[[], "SSMClient"],
         functions: Callable[[], "LambdaClient"],
         function_name: str,
     ) -> None:
         self._ec2 = ec2
         self._ssm = ssm
+        self._sending_ssm = sending_ssm
         self._functions = functions
         self._function_name = function_name
 
@@ -427,7 +429,7 @@ class AwsProber:
                     if sent.get("Comment") == comment:
                         return sent["CommandId"]
         answer = send(
-            lambda: ssm.send_command(
+            lambda: self._sending_ssm().send_command(
                 InstanceIds=[instance],
                 DocumentName="AWS-RunShellScript",
                 Comment=comment,

@@ -277,6 +277,7 @@ def recovery_site(settings: Settings) -> "RecoverySite":
         prober=AwsProber(
             clients.reading_ec2(),
             ssm=clients.ssm,
+            sending_ssm=clients.sending_ssm,
             functions=clients.awslambda,
             function_name=settings.probe_function,
         ),
