@@ -322,12 +322,12 @@ def _after(action: str, fault: Fault, *, times: int) -> Iterator[None]:
         yield
 
 
-_OF_EC2 = frozenset({"ec2", "elasticloadbalancing"})
+_BY_ACTION = frozenset({"ec2", "elasticloadbalancing", "ssm"})
 
 
 def _is_about(request: Any, action: str, resource: str) -> bool:
     asked = read_request(request)
-    return asked.service in _OF_EC2 and asked.action == action and resource in _body(request)
+    return asked.service in _BY_ACTION and asked.action == action and resource in _body(request)
 
 
 def _answer(request: Any, status: int, code: str) -> Any:

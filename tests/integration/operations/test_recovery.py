@@ -674,7 +674,15 @@ def test_plans_are_applied_at_the_recovery_site_alone(group: Installation) -> No
 @pytest.mark.parametrize("answer", [faults.answer_failed, faults.answer_lost], ids=["a 500", "no answer"])
 def test_a_command_whose_answer_is_lost_is_looked_for_and_not_sent_again(group: Installation, answer: Any) -> None:
     group.apply("production", SNAPSHOT_PLAN + DRILL.replace("[status-checks]", "[{ssm: systemctl is-active app}]"))
+    waited: list[bool] = []
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        if event["step"] == "probe" and not waited:
+            group.advance(minutes=5)  # the agents are there, so the first command is really sent
+            waited.append(True)
+        return group.run_step(event)
+
     with answer("SendCommand"):
-        assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+        assert group.recover("drill-1", call=call).play({"request": DRILL_REQUEST}) == "SUCCEEDED"
     comments = [command.comment for command in group.twin.shells(RECOVERY).sent]
     assert len(comments) == len(set(comments)) == 3
