@@ -116,7 +116,7 @@ def test_there_are_clients() -> None:
 def test_every_client_says_how_often_it_tries_and_how_long_it_waits(twin: Twin, name: str) -> None:
     config = getattr(Clients(region=REGION), name)().meta.config
     assert config.retries["mode"] == "standard"
-    attempts = {"creating_ec2": 1, "glancing_elbv2": 2}  # what may as well fail is not waited for
+    attempts = {"creating_ec2": 1, "sending_ssm": 1, "glancing_elbv2": 2}  # what may as well fail is not waited for
     assert config.retries["total_max_attempts"] == attempts.get(name, 5)
     assert (config.connect_timeout, config.read_timeout) != (60, 60)  # botocore's own
 
