@@ -178,7 +178,7 @@ def test_a_drill_that_succeeds_from_a_point_older_than_its_rpo_is_heard(
         functions.installation.advance(hours=3)
     [line] = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
     assert (line["run"], line["reason"].partition(":")[0][:6]) == ("drill-2", "RPO of")
-    assert line["reason"].endswith("its objective is 2:00:00")
+    assert line["reason"].endswith("its objective is 2h")
 
 
 def test_a_step_that_is_none_is_refused(functions: Functions) -> None:

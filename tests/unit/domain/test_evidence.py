@@ -41,8 +41,8 @@ def test_the_rto_runs_from_the_request_to_the_last_probe():
 def test_what_was_missed_is_named_by_how_much():
     made = record(done(), rto=timedelta(minutes=10), rpo=timedelta(minutes=59))
     assert list_missed(made) == (
-        "RTO: 0:20:00, its objective is 0:10:00",
-        "RPO of i-1: 1:00:00, its objective is 0:59:00",
+        "RTO: 0:20:00, its objective is 10m",
+        "RPO of i-1: 1:00:00, its objective is 59m",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from hikae.domain.plan_grammar import write_duration
 from hikae.domain.runs import Member, Mode, ProbeState, Run, encode
 
 EVIDENCE_VERSION: Final = 1
@@ -84,17 +85,17 @@ def list_missed(record: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     missed = []
     if record["rto_met"] is False:
-        achieved, objective = (_in_words(record[key]) for key in ("achieved_rto_seconds", "rto_objective_seconds"))
-        missed.append(f"RTO: {achieved}, its objective is {objective}")
+        missed.append(f"RTO: {_compare(record['achieved_rto_seconds'], record['rto_objective_seconds'])}")
     for member in record["members"]:
         if member["rpo_met"] is False:
-            achieved, objective = (_in_words(member[key]) for key in ("achieved_rpo_seconds", "rpo_objective_seconds"))
-            missed.append(f"RPO of {member['resource']}: {achieved}, its objective is {objective}")
+            compared = _compare(member["achieved_rpo_seconds"], member["rpo_objective_seconds"])
+            missed.append(f"RPO of {member['resource']}: {compared}")
     return tuple(missed)
 
 
-def _in_words(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+def _compare(achieved: float, objective: float) -> str:
+    """To the second, since it may have been missed by seconds; the objective as the plan has it."""
+    return f"{timedelta(seconds=round(achieved))}, its objective is {write_duration(timedelta(seconds=objective))}"
 
 
 def _member(member: Member, run: Run, objective: Objective) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles, passed_on: 
         subnets=subnets,
         security_groups=surroundings.security_groups({each for n in needs for each in n.target.all_security_groups}),
         key_pairs=surroundings.key_pairs(key_names) if key_names else (),
-        profiles=_profiles(profile_names, profiles),
+        profiles=_ask(profiles.roles, profile_names),
         passed_on=passed_on,
         types=surroundings.types(names | set(running)) if names | set(running) else {},
         offered=surroundings.offered(names, zones) if names and zones else (),
@@ -221,16 +221,9 @@ def _look(needs: list[Need], site: RecoverySite, profiles: Profiles, passed_on: 
 
 
 def _ask(ask: Callable[[Collection[str]], Mapping[str, str]], wanted: set[str]) -> Mapping[str, str] | None:
-    """None where nobody says: a restore works without these."""
+    """None where nobody says; a restore may work all the same."""
     try:
         return ask(wanted)
-    except PortError:
-        return None
-
-
-def _profiles(names: set[str], profiles: Profiles) -> Mapping[str, str] | None:
-    try:
-        return profiles.roles(names)
     except PortError:
         return None
 
