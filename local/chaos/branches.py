@@ -32,18 +32,27 @@ def branch(run: Callable[[], T]) -> T:
 
 def branches(runs: Iterable[Callable[[], T]], *, width: int | None = None) -> list[T]:
     """What each of `runs` returns in a copy of this process of its own, in their order, `width` of them at a time."""
+    return list(each_branch(runs, width=width))
+
+
+def each_branch(runs: Iterable[Callable[[], T]], *, width: int | None = None) -> Iterator[T]:
+    """As `branches`, each result as soon as it and those before it are there."""
     width = width or os.cpu_count() or 1
     results: dict[int, T] = {}
     under_way: dict[connection.Connection, tuple[int, int]] = {}
     waiting: Iterator[tuple[int, Callable[[], T]]] = iter(enumerate(runs))
+    told = 0
     try:
         while True:
             while len(under_way) < width and (started := next(waiting, None)) is not None:
                 number, run = started
                 reader, process = _start(run)
                 under_way[reader] = (number, process)
+            while told in results:
+                yield results.pop(told)
+                told += 1
             if not under_way:
-                return [results[number] for number in sorted(results)]
+                return
             for ready in connection.wait(list(under_way)):
                 reader = cast("connection.Connection", ready)
                 number, process = under_way.pop(reader)

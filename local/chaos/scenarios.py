@@ -13,7 +13,7 @@ from typing import Any
 
 from hikae.domain.model import Region
 from local.chaos import recovery_plays
-from local.chaos.branches import branch, branches
+from local.chaos.branches import branches, each_branch
 from local.chaos.delivery import schedule_deliveries
 from local.chaos.operations import (
     END,
@@ -77,11 +77,13 @@ class Played:
 
 
 def play_scenarios(scenarios: Iterable[Scenario]) -> Iterator[Played]:
-    """Play all scenarios, world by world."""
-    scenarios = tuple(scenarios)
-    for world in dict.fromkeys(scenario.world for scenario in scenarios):
-        of_world = [scenario for scenario in scenarios if scenario.world is world]
-        yield from branch(partial(_play_world, world, of_world))
+    """Play all scenarios, world by world; while one is built, which takes one processor, another takes the others."""
+    of_world: dict[str, list[Scenario]] = {}
+    for scenario in scenarios:
+        of_world.setdefault(scenario.world.name, []).append(scenario)
+    worlds = (partial(_play_world, together[0].world, together) for together in of_world.values())
+    for played in each_branch(worlds, width=2):
+        yield from played
 
 
 def _play_world(world: World, scenarios: list[Scenario]) -> list[Played]:
@@ -89,9 +91,10 @@ def _play_world(world: World, scenarios: list[Scenario]) -> list[Played]:
         world.begin(stage)
         # Many scenarios are compared with the same clean run.
         wanted = list(dict.fromkeys((scenario.clean, scenario.until) for scenario in scenarios))
-        endings = branches(partial(_run, stage, play, until) for play, until in wanted)
-        clean = {key: ending for key, (ending, _) in zip(wanted, endings, strict=True)}
-        played = branches(partial(_run, stage, scenario.play, scenario.until) for scenario in scenarios)
+        plays = [*wanted, *((scenario.play, scenario.until) for scenario in scenarios)]
+        endings = branches(partial(_run, stage, play, until) for play, until in plays)
+        clean = {key: ending for key, (ending, _) in zip(wanted, endings[: len(wanted)], strict=True)}
+        played = endings[len(wanted) :]
     return [
         Played(
             scenario=scenario.name,

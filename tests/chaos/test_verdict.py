@@ -1,5 +1,6 @@
 """What the suite takes for wrong: it must see each of it."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,7 @@ import pytest
 
 from hikae.domain.model import SiteRole
 from local.chaos.alarms import Datum, dimensions_of, read_alarms, which_go_off
-from local.chaos.branches import BranchError, branch, branches
+from local.chaos.branches import BranchError, branch, branches, each_branch
 from local.chaos.stage import TIMED_OUT, Invocation, Removal
 from local.chaos.verdict import Ending, judge
 from local.inprocess import PRIMARY, RECOVERY
@@ -141,6 +142,18 @@ def test_a_dead_mans_alarm_goes_off_where_nothing_is_heard_for_as_many_periods_a
 def test_every_alarm_of_the_template_is_told_to_the_topic():
     assert len(read_alarms()) > 50
     assert all(alarm.tells for alarm in read_alarms())
+
+
+def test_branches_tell_what_they_came_to_in_their_order_and_as_soon_as_it_is_there():
+    reader, writer = os.pipe()
+
+    def wait() -> bytes:
+        return os.read(reader, 1)
+
+    told = each_branch([lambda: b"a", wait, lambda: b"c"], width=3)
+    assert next(told) == b"a"
+    os.write(writer, b"b")
+    assert list(told) == [b"b", b"c"]
 
 
 def test_branches_share_nothing_and_say_what_ended_them():
