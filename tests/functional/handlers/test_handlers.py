@@ -111,7 +111,7 @@ def test_missed_slots_are_counted(functions: Functions, capsys: pytest.CaptureFi
     functions.invoke("schedule_backups", {"now": "2026-11-22T10:00:30Z"})
     capsys.readouterr()
     answer = functions.invoke("schedule_backups", {"now": "2026-11-22T14:10:00Z"})
-    assert answer["rules"][0]["missed"] == ["2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z"]
+    assert answer["rules"][0]["missed"] == ["2026-11-22T13:00:00Z", "2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z"]
     assert metrics_of(capsys.readouterr().out)["MissedSlots"] == 3
 
 

@@ -88,7 +88,11 @@ def test_roles_may_be_named_by_patterns_as_in_policies(pattern: str) -> None:
         ({"types": {}}, "it does not exist in this Region", "recovery.instance_types"),
         ({"quotas": {QUOTA: 1}}, "is 1 vCPUs, 0 are in use and the run needs 2", "ask for more"),
         ({"running": {TYPE: 4}}, "is 8 vCPUs, 8 are in use and the run needs 2", "ask for more"),
-        ({"subnets": {"subnet-a": replace(SUBNET, free=0)}}, "have 0 free addresses, 1 are needed", "larger"),
+        (
+            {"subnets": {"subnet-a": replace(SUBNET, free=0)}},
+            "subnet subnet-a has 0 free addresses, 1 are needed",
+            "larger",
+        ),
     ],
 )
 def test_what_lacks_is_found_with_what_to_do(seen: dict[str, Any], what: str, remedy: str) -> None:
@@ -112,8 +116,8 @@ ADDRESS, GROUP = "eipalloc-1", "arn:aws:elasticloadbalancing:us-west-2:123456789
 CONNECTED = replace(ALL_THERE, addresses={ADDRESS: ""}, target_groups={GROUP: "vpc-a"})
 
 
-def connected(resource: str = "i-1") -> Need:
-    return need(resource, elastic_ips=(StandIn(id=ADDRESS),), target_groups=(StandIn(id=GROUP), StandIn(id=GROUP)))
+def connected() -> Need:
+    return need(elastic_ips=(StandIn(id=ADDRESS),), target_groups=(StandIn(id=GROUP), StandIn(id=GROUP)))
 
 
 def test_an_address_and_a_target_group_that_are_there_are_nothing_to_say() -> None:
@@ -137,11 +141,11 @@ def test_an_address_and_a_target_group_that_are_there_are_nothing_to_say() -> No
     ],
 )
 def test_what_a_restore_works_without_is_a_warning(seen: dict[str, Any], what: str, remedy: str) -> None:
-    [finding] = find_gaps([connected("i-2"), connected("i-1")], replace(CONNECTED, **seen))
+    [finding] = find_gaps([connected()], replace(CONNECTED, **seen))
     assert finding.severity is Severity.WARNING
     assert what in finding.what
     assert remedy in finding.remedy
-    assert finding.resources == ("i-1", "i-2")
+    assert finding.resources == ("i-1",)
 
 
 def test_another_type_that_can_boot_it_is_a_warning() -> None:
@@ -191,7 +195,52 @@ def test_the_subnets_and_groups_of_further_interfaces_count_and_so_do_all_addres
     subnet = replace(ALL_THERE.subnets["subnet-a"], free=3)
     seen = replace(ALL_THERE, subnets={**ALL_THERE.subnets, "subnet-a": subnet})
     [finding] = find_gaps([need(interfaces=interfaces[:1])], seen)
-    assert finding.what == "subnet-a have 3 free addresses, 4 are needed"
+    assert finding.what == "subnet subnet-a has 3 free addresses, 4 are needed"
+
+
+def test_a_further_interface_takes_its_addresses_where_it_goes() -> None:
+    interfaces = (Interface(groups=("sg-a",)), Interface(device=1, subnet="subnet-x", groups=("sg-a",), count=3))
+    full = replace(SUBNET, id="subnet-x", free=5)
+    needs = [need("i-1", interfaces=interfaces), need("i-2", interfaces=interfaces)]
+    seen = replace(ALL_THERE, subnets={**ALL_THERE.subnets, "subnet-x": full})
+    [finding] = find_gaps(needs, seen)
+    assert (finding.what, finding.resources) == ("subnet subnet-x has 5 free addresses, 6 are needed", ("i-1", "i-2"))
+    # A launch in another zone makes it in the first one's subnet.
+    elsewhere = replace(ALL_THERE, subnets={**ALL_THERE.subnets, "subnet-x": replace(full, zone="us-west-2b")})
+    assert find_gaps(needs, elsewhere) == ()
+
+
+def test_subnets_that_several_may_go_to_are_counted_together() -> None:
+    other = replace(SUBNET, id="subnet-b", free=1)
+    seen = replace(ALL_THERE, subnets={"subnet-a": replace(SUBNET, free=1), "subnet-b": other})
+    needs = [need(f"i-{number}", subnets=("subnet-a", "subnet-b")) for number in (1, 2, 3)]
+    assert find_gaps(needs[:2], seen) == ()
+    [finding] = find_gaps(needs, seen)
+    assert finding.what == "subnets subnet-a, subnet-b together have 2 free addresses, 3 are needed"
+
+
+def test_an_address_that_several_are_given_is_a_warning_that_names_them() -> None:
+    shared = (StandIn(id="eipalloc-1"),)
+    seen = replace(ALL_THERE, addresses={"eipalloc-1": "", "eipalloc-2": ""})
+    other = (StandIn(id="eipalloc-2"),)
+    assert find_gaps([need("i-1", elastic_ips=shared), need("i-2", elastic_ips=other)], seen) == ()
+    [finding] = find_gaps([need("i-1", elastic_ips=shared), need("i-2", elastic_ips=shared)], seen)
+    assert finding.severity is Severity.WARNING
+    assert finding.what == "Elastic IP address eipalloc-1 stands for those of 2 instances, and one gets it"
+    assert finding.resources == ("i-1", "i-2")
+
+
+def test_a_private_address_that_several_have_in_one_subnet_is_a_warning_that_names_them() -> None:
+    both = [need("i-1", private_ip="10.0.0.7"), need("i-2", private_ip="10.0.0.7")]
+    [finding] = find_gaps(both, ALL_THERE)
+    assert finding.severity is Severity.WARNING
+    assert finding.what == "private address 10.0.0.7 in subnet-a is that of 2 instances, and one gets it"
+    assert finding.resources == ("i-1", "i-2")
+    # One that the subnet cannot have is nobody's there, and each subnet has addresses of its own.
+    away = replace(ALL_THERE, subnets={"subnet-a": replace(SUBNET, cidr="10.9.0.0/24")})
+    assert find_gaps(both, away) == ()
+    seen = replace(ALL_THERE, subnets={**ALL_THERE.subnets, "subnet-b": replace(SUBNET, id="subnet-b")})
+    assert find_gaps([both[0], need("i-2", private_ip="10.0.0.7", subnets=("subnet-b",))], seen) == ()
 
 
 def test_what_is_mapped_to_nothing_says_where_to_map_it() -> None:
@@ -212,7 +261,7 @@ def test_those_who_may_go_to_the_same_subnets_share_their_addresses() -> None:
     seen = replace(ALL_THERE, subnets={"subnet-a": replace(SUBNET, free=2)})
     assert find_gaps([need("i-1"), need("i-2")], seen) == ()
     [finding] = find_gaps([need("i-1"), need("i-2"), need("i-3")], seen)
-    assert finding.what == "subnet-a have 2 free addresses, 3 are needed"
+    assert finding.what == "subnet subnet-a has 2 free addresses, 3 are needed"
 
 
 def test_a_quota_is_of_all_that_counts_towards_it_and_of_nothing_else() -> None:

@@ -74,6 +74,13 @@ def test_what_is_little_is_shown_whole_and_nothing_is_said_of_more() -> None:
     assert "not_shown" not in answer
 
 
+def test_of_very_many_missed_slots_the_newest_are_listed_and_the_others_counted() -> None:
+    missed = tuple(NOW + timedelta(minutes=each) for each in range(150))
+    [told] = reporting.report_tick(Tick(rules=(rule(1, missed=missed),), broken_plans=()))["rules"]
+    assert (len(told["missed"]), told["not_shown"]) == (100, {"missed": 50})
+    assert (told["missed"][0], told["missed"][-1]) == ("2026-11-22T12:29:00Z", "2026-11-22T10:50:00Z")
+
+
 def test_no_number_of_rules_reasons_slots_and_plans_makes_an_answer_that_lambda_refuses() -> None:
     """Each at the most that the longest texts come to."""
     each_its_own = tuple(

@@ -1,7 +1,7 @@
 """Whether all that is protected could be restored at a recovery site now: what lacks, and what to do about it."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Final
 
 from hikae.domain.ladder import InstanceType, Ladder, build_ladder, find_lacking_vcpus, vcpu_quota_of
 from hikae.domain.manifest import Manifest
-from hikae.domain.networks import Subnet, count_addresses
+from hikae.domain.networks import Subnet, can_have_ip, count_addresses
 from hikae.domain.runs import Rung
 from hikae.domain.targets import Target
 
@@ -107,7 +107,8 @@ def _all_gaps(needs: Sequence[Need], seen: Seen) -> Iterator[tuple[str, Finding]
     for need in needs:
         for finding in _gaps_of(need, seen):
             yield need.resource, finding
-    yield from ((resource, finding) for finding in _addresses(needs, seen) for resource in finding.resources)
+    for finding in (*_free_addresses(needs, seen), *_contested(needs, seen)):
+        yield from ((resource, finding) for resource in finding.resources)
     yield from (("", finding) for finding in _quotas(needs, seen))
 
 
@@ -266,22 +267,63 @@ def _ladder(need: Need, seen: Seen) -> Ladder:
     )
 
 
-def _addresses(needs: Iterable[Need], seen: Seen) -> Iterator[Finding]:
-    """Those who may go to the same subnets share their free addresses."""
+def _free_addresses(needs: Iterable[Need], seen: Seen) -> Iterator[Finding]:
+    """Those who may go to the same subnets share their free addresses.
+
+    A further interface has one subnet only, unless the launch goes to another zone, where it cannot be.
+    """
     sharing: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    wanted: dict[tuple[str, ...], int] = defaultdict(int)
+    wanted: Counter[tuple[str, ...]] = Counter()
     for need in needs:
-        there = tuple(sorted(each for each in need.target.subnets if each in seen.subnets))
-        if there:
+        first = tuple(sorted(each for each in need.target.subnets if each in seen.subnets))
+        taken = Counter({first: count_addresses(need.target.interfaces, "")} if first else {})
+        zones = {seen.subnets[each].zone for each in first}
+        for interface in need.target.interfaces:
+            if interface.subnet in seen.subnets and zones == {seen.subnets[interface.subnet].zone}:
+                taken[interface.subnet,] += interface.count
+        for there, number in taken.items():
             sharing[there].append(need.resource)
-            wanted[there] += count_addresses(need.target.interfaces, "")
+            wanted[there] += number
     for subnets, resources in sharing.items():
         free = sum(max(seen.subnets[each].free, 0) for each in subnets)
         if free < wanted[subnets]:
             yield Finding(
                 severity=Severity.LACKING,
-                what=f"{', '.join(subnets)} have {free} free addresses, {wanted[subnets]} are needed",
+                what=f"{_name(subnets)} {free} free addresses, {wanted[subnets]} are needed",
                 remedy=f"name larger or further subnets in {SETTINGS}",
+                resources=tuple(resources),
+            )
+
+
+def _name(subnets: Sequence[str]) -> str:
+    return f"subnet {subnets[0]} has" if len(subnets) == 1 else f"subnets {', '.join(subnets)} together have"
+
+
+def _contested(needs: Iterable[Need], seen: Seen) -> Iterator[Finding]:
+    """What only one can have, and the settings give to several."""
+    elastic: dict[str, list[str]] = defaultdict(list)
+    private: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for need in needs:
+        for allocation in dict.fromkeys(each.id for each in need.target.elastic_ips):
+            elastic[allocation].append(need.resource)
+        subnets = [seen.subnets[each] for each in need.target.subnets[:1] if each in seen.subnets]
+        for subnet in subnets:
+            if need.target.private_ip and can_have_ip(need.target.private_ip, subnet):
+                private[subnet.id, need.target.private_ip].append(need.resource)
+    for allocation, resources in elastic.items():
+        if len(resources) > 1:
+            yield Finding(
+                severity=Severity.WARNING,
+                what=f"Elastic IP address {allocation} stands for those of {len(resources)} instances, and one gets it",
+                remedy=f"name another for each under elastic_ips or instances in {SETTINGS}",
+                resources=tuple(resources),
+            )
+    for (name, address), resources in private.items():
+        if len(resources) > 1:
+            yield Finding(
+                severity=Severity.WARNING,
+                what=f"private address {address} in {name} is that of {len(resources)} instances, and one gets it",
+                remedy=f"name other subnets, or a private_ip under instances, in {SETTINGS}",
                 resources=tuple(resources),
             )
 

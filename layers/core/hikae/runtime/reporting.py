@@ -65,7 +65,7 @@ MISSED_OBJECTIVES = "MissedObjectives"
 
 _REASON = 1000
 _SHOWN = 100
-"""The most of one kind that an answer lists, the newest ones of missed slots; the metrics count all."""
+"""The most of one kind that an answer lists; the metrics count all."""
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +116,7 @@ def report_tick(tick: "Tick") -> dict[str, Any]:
                         "slot": format_time(rule.slot) if rule.slot else None,
                         "jobs_sent": rule.jobs_sent,
                         "points_there": rule.points_there,
-                        "missed": [format_time(slot) for slot in rule.missed[-_SHOWN:]],
+                        "missed": [format_time(slot) for slot in reversed(rule.missed)],
                         "unprotectable": _by_resource(rule.unprotectable),
                         "unprotectable_reasons": _count_reasons(rule.unprotectable),
                         "skipped": _by_resource(rule.skipped),
