@@ -1,14 +1,16 @@
 """Every operation, killed at every call that it makes: the end is that of a run without faults.
 
-`make chaos` tries more at every call, and whole scenarios; this is the part that is quick enough for every change. A
-restore and a drill make hundreds of calls. Here each is killed after every call that changes something, which leaves
-all states that it can leave: before the next change, whatever it reads, nothing else is there. Recovery from images is
-left to `make chaos`, as are the steps of a restore, which are a drill's but for the last, the sweep, and EC2 that lags.
+`make chaos` tries more at every call, and whole scenarios; this is the part that is quick enough for every change. Here
+each is killed after every call, also while EC2 does not show yet what it has made: who is killed before a call leaves
+what who is killed after the one before it leaves. A restore and a drill make hundreds of calls. They are killed after
+every one that changes something: before the next change, whatever they read, nothing else is there. Recovery from
+images is left to `make chaos`, as are the steps of a restore, which are a drill's but for the last, the sweep, and EC2
+that lags.
 """
 
 import pytest
 
-from local.chaos.crashes import AFTER, CRASHES, try_operations
+from local.chaos.crashes import AFTER, try_operations
 from local.chaos.operations import OPERATIONS, RECOVERY_FROM_IMAGES, RECOVERY_FROM_SETS
 from local.chaos.report import explain
 
@@ -22,7 +24,7 @@ MAKING |= {"DeleteSnapshot", "DeregisterImage"}
 
 @pytest.fixture(scope="module")
 def reports():
-    return {report.operation: report for report in try_operations({"crash": CRASHES}, operations=BACKUP)}
+    return {report.operation: report for report in try_operations({"crash": AFTER}, operations=BACKUP)}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def recoveries():
 def test_killed_at_any_call_it_ends_as_if_nothing_had_happened(reports, operation):
     report = reports[operation]
     assert "\n".join(explain(report.trials, ())) == ""
-    assert len(report.trials) >= 2 * len(report.calls) > 0
+    assert {trial.call for trial in report.trials} == set(range(1, len(report.calls) + 1)) != set()
 
 
 def test_every_operation_creates_sends_or_deletes_something(reports):
