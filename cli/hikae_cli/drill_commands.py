@@ -27,8 +27,6 @@ _wait_option = click.option(
     "--wait/--no-wait", "waits", default=True, help="Show what happens until it is over (the default)."
 )
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
 
 @click.group("drill")
 def drill_group() -> None:
@@ -99,6 +97,8 @@ def start_drill(  # noqa: PLR0913 - one argument per option
 def list_runs(*, limit: int, installation: str, region: str | None, as_json: bool) -> None:
     """List drills and restores, past ones by their evidence and those under way, the newest first.
 
+    Those of which nothing says when they began come last, whatever the limit.
+
     Exit codes: 0 listed; 1 the site does not answer; 2 wrong usage.
     """
     from hikae_cli.recovery_access import explained, open_site  # noqa: PLC0415 - as above
@@ -106,8 +106,10 @@ def list_runs(*, limit: int, installation: str, region: str | None, as_json: boo
     where = find_region(SiteRole.RECOVERY, region)
     with explained(f"recovery site in {where}"):
         rows = _rows(open_site(installation=installation, region=where))
-    newest = sorted(rows, key=lambda row: (row.began_at or _LONG_AGO, row.run), reverse=True)[:limit]
-    for line in (json.dumps(row.as_json(), ensure_ascii=False) for row in newest) if as_json else list_lines(newest):
+    dated = [(row.began_at, row.run, row) for row in rows if row.began_at is not None]
+    newest = [row for _, _, row in sorted(dated, key=lambda each: each[:2], reverse=True)[:limit]]
+    shown = [*newest, *(row for row in rows if row.began_at is None)]
+    for line in (json.dumps(row.as_json(), ensure_ascii=False) for row in shown) if as_json else list_lines(shown):
         click.echo(printable(line))
 
 

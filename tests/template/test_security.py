@@ -412,7 +412,7 @@ def test_a_schedule_that_no_alarm_could_follow_is_refused(parameter: str):
     assert [each for each in refused if _may_be(parameter, each)] == []
 
 
-@pytest.mark.parametrize("parameter", ["SweepSchedule", "PruneSchedule", "ReportSchedule", "RecoverySweepSchedule"])
+@pytest.mark.parametrize("parameter", [f"{name}Schedule" for name in SCHEDULES if name != "Tick"])
 def test_a_cron_expression_that_leaves_out_days_is_refused_as_its_alarm_would_be_false(parameter: str):
     taken = ["cron(0/15 * * * ? *)", "cron(0 3,15 ? * * *)", "cron(5-55/10 8-20 * * ? *)"]
     refused = ["cron(0 3 ? * SUN *)", "cron(0 3 1 * ? *)", "cron(0 3 * 1-6 ? *)", "cron(0 3 * * ? 2027)", "cron(0 3)"]

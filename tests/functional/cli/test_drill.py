@@ -90,6 +90,8 @@ def test_a_document_that_cannot_be_read_hides_no_other(drill, installation, evid
         "other": "its evidence cannot be read",
         "worse": "ended, not recorded yet; its document cannot be read",
     }
+    shown = [json.loads(line)["run"] for line in drill("list", "--json", "--limit", "1").stdout.splitlines()]
+    assert shown == ["drill-1", "odd", "other", "worse"]
 
 
 @pytest.mark.usefixtures("evidence")
