@@ -78,10 +78,11 @@ class Played:
 
 def play_scenarios(scenarios: Iterable[Scenario]) -> Iterator[Played]:
     """Play all scenarios, world by world; while one is built, which takes one processor, another takes the others."""
-    of_world: dict[str, list[Scenario]] = {}
-    for scenario in scenarios:
-        of_world.setdefault(scenario.world.name, []).append(scenario)
-    worlds = (partial(_play_world, together[0].world, together) for together in of_world.values())
+    scenarios = tuple(scenarios)
+    worlds = (
+        partial(_play_world, world, [scenario for scenario in scenarios if scenario.world is world])
+        for world in dict.fromkeys(scenario.world for scenario in scenarios)
+    )
     for played in each_branch(worlds, width=2):
         yield from played
 

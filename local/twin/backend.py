@@ -83,7 +83,7 @@ def installed(world: World) -> Iterator[None]:
 
 @contextmanager
 def _remembering() -> Iterator[None]:
-    """Spare moto a quarter of what it does for a request: neither a class's methods nor S3's paths change meanwhile."""
+    """Spare moto a third of what it does for a request: neither a class's methods nor S3's paths change meanwhile."""
     with (
         patch.object(moto.core.responses, "method_names_from_class", cache(method_names_from_class)),
         patch.object(S3Backend, "_url_module", moto.s3.urls),

@@ -1,6 +1,7 @@
 """What the suite takes for wrong: it must see each of it."""
 
 import os
+import select
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -148,12 +149,15 @@ def test_branches_tell_what_they_came_to_in_their_order_and_as_soon_as_it_is_the
     reader, writer = os.pipe()
 
     def wait() -> bytes:
-        return os.read(reader, 1)
+        is_written, _, _ = select.select([reader], [], [], 20)
+        return os.read(reader, 1) if is_written else b"late"
 
     told = each_branch([lambda: b"a", wait, lambda: b"c"], width=3)
     assert next(told) == b"a"
     os.write(writer, b"b")
     assert list(told) == [b"b", b"c"]
+    os.close(reader)
+    os.close(writer)
 
 
 def test_branches_share_nothing_and_say_what_ended_them():

@@ -226,7 +226,7 @@ def test_an_address_that_several_are_given_is_a_warning_that_names_them() -> Non
     assert find_gaps([need("i-1", elastic_ips=shared), need("i-2", elastic_ips=other)], seen) == ()
     [finding] = find_gaps([need("i-1", elastic_ips=shared), need("i-2", elastic_ips=shared)], seen)
     assert finding.severity is Severity.WARNING
-    assert finding.what == "Elastic IP address eipalloc-1 stands for those of 2 instances, and one gets it"
+    assert finding.what == "Elastic IP address eipalloc-1 is for 2 instances, and one gets it"
     assert finding.resources == ("i-1", "i-2")
 
 
@@ -234,7 +234,7 @@ def test_a_private_address_that_several_have_in_one_subnet_is_a_warning_that_nam
     both = [need("i-1", private_ip="10.0.0.7"), need("i-2", private_ip="10.0.0.7")]
     [finding] = find_gaps(both, ALL_THERE)
     assert finding.severity is Severity.WARNING
-    assert finding.what == "private address 10.0.0.7 in subnet-a is that of 2 instances, and one gets it"
+    assert finding.what == "private address 10.0.0.7 in subnet-a is for 2 instances, and one gets it"
     assert finding.resources == ("i-1", "i-2")
     # One that the subnet cannot have is nobody's there, and each subnet has addresses of its own.
     away = replace(ALL_THERE, subnets={"subnet-a": replace(SUBNET, cidr="10.9.0.0/24")})

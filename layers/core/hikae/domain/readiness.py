@@ -300,30 +300,22 @@ def _name(subnets: Sequence[str]) -> str:
 
 
 def _contested(needs: Iterable[Need], seen: Seen) -> Iterator[Finding]:
-    """What only one can have, and the settings give to several."""
-    elastic: dict[str, list[str]] = defaultdict(list)
-    private: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Addresses that only one can have, and that the settings give to several."""
+    wanting: dict[tuple[str, str], list[str]] = defaultdict(list)
     for need in needs:
         for allocation in dict.fromkeys(each.id for each in need.target.elastic_ips):
-            elastic[allocation].append(need.resource)
-        subnets = [seen.subnets[each] for each in need.target.subnets[:1] if each in seen.subnets]
-        for subnet in subnets:
-            if need.target.private_ip and can_have_ip(need.target.private_ip, subnet):
-                private[subnet.id, need.target.private_ip].append(need.resource)
-    for allocation, resources in elastic.items():
+            remedy = f"name another for each under elastic_ips or instances in {SETTINGS}"
+            wanting[f"Elastic IP address {allocation}", remedy].append(need.resource)
+        address, first = need.target.private_ip, seen.subnets.get(next(iter(need.target.subnets), ""))
+        if address and first is not None and can_have_ip(address, first):
+            remedy = f"name other subnets, or a private_ip under instances, in {SETTINGS}"
+            wanting[f"private address {address} in {first.id}", remedy].append(need.resource)
+    for (address, remedy), resources in wanting.items():
         if len(resources) > 1:
             yield Finding(
                 severity=Severity.WARNING,
-                what=f"Elastic IP address {allocation} stands for those of {len(resources)} instances, and one gets it",
-                remedy=f"name another for each under elastic_ips or instances in {SETTINGS}",
-                resources=tuple(resources),
-            )
-    for (name, address), resources in private.items():
-        if len(resources) > 1:
-            yield Finding(
-                severity=Severity.WARNING,
-                what=f"private address {address} in {name} is that of {len(resources)} instances, and one gets it",
-                remedy=f"name other subnets, or a private_ip under instances, in {SETTINGS}",
+                what=f"{address} is for {len(resources)} instances, and one gets it",
+                remedy=remedy,
                 resources=tuple(resources),
             )
 
