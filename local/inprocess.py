@@ -268,7 +268,8 @@ class Installation:
     def copy(self, site: Settings | None = None) -> Copying:
         """One run of copy_recovery_points."""
         site = site or self.recovery
-        return wiring.broker(site, now=self.twin.clock.now(), clients=self._clients_of(site, COPYING))
+        clock = self.twin.clock.now
+        return wiring.broker(site, now=clock(), clock=clock, clients=self._clients_of(site, COPYING))
 
     def copy_all(self, site: Settings | None = None) -> list[Copying]:
         """The broker, woken until nothing is wanted and nothing is in flight."""

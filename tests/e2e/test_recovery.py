@@ -44,7 +44,7 @@ def test_a_group_is_drilled_proven_recorded_and_gone(cloud: LocalCloud, group: G
     evidence = evidence_of(cloud, "drill-till-1")
     assert evidence, f"{status}, and no evidence: {history_of(cloud, arn)[-4000:]}"
     record = json.loads(evidence["record"])
-    assert (status, record["outcome"]) == ("SUCCEEDED", "succeeded"), record
+    assert (status, record["outcome"]) == ("SUCCEEDED", "succeeded"), evidence["record"]
     assert {member["resource"] for member in record["members"]} == set(group.instances)
     assert record["rto_met"] is True
     assert all(probe["state"] == "passed" for member in record["members"] for probe in member["probes"])
@@ -63,7 +63,8 @@ def test_user_data_is_in_no_history(cloud: LocalCloud, group: Group) -> None:
 
 def test_a_drill_that_is_stopped_by_hand_is_swept_and_recorded(cloud: LocalCloud, group: Group) -> None:
     arn = run(cloud, "drill-till-2", mode="drill")
-    wait_for(lambda: leftovers(cloud), seconds=120)
+    wait_for(lambda: leftovers(cloud) or ended(cloud, arn), seconds=120)
+    assert leftovers(cloud), history_of(cloud, arn)[-4000:]
     cloud.client("stepfunctions", cloud.recovery_region).stop_execution(executionArn=arn)
     record = wait_for(lambda: record_of(cloud, "drill-till-2"), seconds=300)
     assert "it was stopped" in record["failure"]

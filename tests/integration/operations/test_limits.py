@@ -1,13 +1,15 @@
 """At the account's limits: never above them, hardly slower than they allow, and nothing lost or made twice."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from bench.limits import COPY_QUOTA, COPY_SECONDS, measure_backing_up, measure_deleting, measure_waves
 from hikae.domain.pacing import LOOKING
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
-from local.twin.faults import Killed, answer_lost, killed_before, refused
+from local.twin.faults import Killed, answer_lost, intercepted, killed_after, killed_before, read_request, refused
 from local.twin.quotas import EC2, SNAPSHOT_COPIES, Quota
 from local.twin.request_rates import UNFILTERED_ACTIONS
 
@@ -89,6 +91,27 @@ def test_a_copy_that_was_sent_and_of_which_nobody_knows_costs_a_refusal(installa
     assert installation.twin.count("CopySnapshot", error="ResourceLimitExceeded") == 1
     assert not [outcome for outcome in run.outcomes if outcome.is_failure]
     assert installation.twin.world.calls.high_water["pending copies", RECOVERY] == 3
+
+
+def test_a_copy_is_remembered_from_when_it_was_asked_for_however_long_the_run_had_read_before(
+    installation: Installation,
+) -> None:
+    backed_up(installation, instances=1)
+    installation.twin.world.lag = timedelta(minutes=4)
+
+    def read_slowly(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if read_request(request).action == "DescribeImages":
+            installation.advance(minutes=3)
+        return go_on(request)
+
+    with intercepted(read_slowly), killed_after("CopySnapshot"), pytest.raises(Killed):
+        installation.copy()
+    installation.advance(minutes=3)
+    installation.copy()
+    installation.advance(minutes=30)
+    installation.copy_all()
+    copies = [tags_of(each)["hikae:copy-of"] for each in installation.snapshots(RECOVERY)]
+    assert sorted(copies) == sorted(each["SnapshotId"] for each in installation.snapshots())
 
 
 def backed_up(installation: Installation, instances: int = 4) -> None:

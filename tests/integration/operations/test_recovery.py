@@ -589,6 +589,48 @@ def test_a_resource_without_a_point_fails_by_name_unless_a_part_will_do(group: I
     assert group.recover("drill-2").play({"request": {**request, "partial": True}}) == "SUCCEEDED"
 
 
+def test_what_the_primary_says_is_gone_is_left_out_by_name_and_the_others_are_recovered(group: Installation) -> None:
+    first, *others = _protected(group)
+    group.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=[first])
+    group.advance(minutes=5)
+    group.tick()
+    group.copy()
+    assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    record = record_of(group, "drill-1")
+    reason = f"it is not there any more, by inventory/123456789012/{PRIMARY}/latest.json"
+    assert record["left_out"] == {first: f"{reason}; it is recovered if it is asked for by its id"}
+    assert {member["resource"] for member in record["members"]} == set(others)
+    group.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=others)
+    group.advance(minutes=5)
+    group.tick()
+    group.copy()
+    assert group.recover("drill-2").play({"request": DRILL_REQUEST}) == "FAILED"
+    failure = record_of(group, "drill-2")["failure"]
+    assert failure.startswith("select: there is nothing to recover: ")
+    assert all(f"{each}: {reason}" in failure for each in (first, *others))
+    by_id = {"mode": "drill", "plan": "production", "resources": [first], "started_by": "test"}
+    assert group.recover("drill-3").play({"request": by_id}) == "SUCCEEDED"
+
+
+def test_what_is_younger_than_the_inventory_is_not_taken_for_gone(group: Installation) -> None:
+    """The tick that is made up for protects it, and publishes no inventory, since there is a newer one."""
+    made_up_for = group.twin.clock.now()
+    group.advance(minutes=5)
+    group.tick()
+    tags = {"Backup": "production", "Service": "shop", "BootOrder": "9", "Name": "shop-new"}
+    [young] = group.launch(tags=tags)
+    group.tick(made_up_for)
+    for job in group.jobs():
+        group.carry_out(job)
+    group.advance(minutes=20)
+    group.copy_all()
+    assert young not in group.document(f"inventory/123456789012/{PRIMARY}/latest.json")["present"]
+    assert group.recover("restore-1").play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
+    record = record_of(group, "restore-1")
+    assert record["left_out"] == {}
+    assert {member["resource"] for member in record["members"]} == {*_protected(group), young}
+
+
 @pytest.mark.parametrize("step", ["select", "prepare", "preflight", "launch", "probe", "tear-down", "record"])
 def test_a_drill_that_is_stopped_at_any_step_is_swept_and_recorded(group: Installation, step: str) -> None:
     def call(event: dict[str, Any]) -> dict[str, Any]:

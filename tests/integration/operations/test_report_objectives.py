@@ -47,6 +47,14 @@ def test_the_report_is_stored_as_the_latest_and_under_its_date(protected: Instal
     assert 0 < first["achieved_rpo_seconds"] < first["rpo_seconds"] == 7200
 
 
+def test_a_report_of_an_earlier_time_is_stored_under_its_date_and_the_latest_stays(protected: Installation) -> None:
+    protected.report()
+    latest, earlier = read(protected), protected.twin.clock.now() - timedelta(minutes=30)
+    protected.report(now=earlier)
+    assert read(protected) == latest
+    assert read(protected, f"reports/{earlier:%Y/%m/%d/%H%M%SZ}.json")["reported_at"] < latest["reported_at"]
+
+
 def test_what_ages_is_breached_and_what_is_copied_again_is_met(protected: Installation) -> None:
     protected.advance(hours=3)
     assert [each.standing for each in protected.report().measurements] == [Standing.BREACHED, Standing.BREACHED]

@@ -7,7 +7,7 @@ from typing import Any
 from hikae.domain.runs import check_name
 from hikae.operations.recovery.start_drills import Started, name_drill
 from hikae.ports import Status
-from local.inprocess import RECOVERY, SNAPSHOT_PLAN, START, Installation
+from local.inprocess import PRIMARY, RECOVERY, SNAPSHOT_PLAN, START, Installation
 from local.twin.faults import intercepted, read_request, refuse_connection
 
 PLAN = SNAPSHOT_PLAN + 'drill:\n  schedule: "0 12 * * *"\n  group_by: tag:Service\n'
@@ -131,6 +131,26 @@ def test_a_slot_of_which_a_group_never_started_is_told_and_the_others_run(instal
         failed = installation.start_drills(noon)
     assert [outcome.status for outcome in failed.outcomes] == ["failed", "failed"]
     assert len(missed(installation.start_drills(noon + timedelta(hours=2)))) == 1
+
+
+def test_a_group_of_which_nothing_is_there_any_more_is_skipped_and_the_others_are_drilled(
+    installation: Installation,
+) -> None:
+    """Its points outlive it, so that it would fail in every slot from now on."""
+    protect(installation)
+    ec2 = installation.twin.client("ec2", PRIMARY)
+    searching = [{"Name": "tag:Service", "Values": ["search"]}]
+    [reservation] = ec2.describe_instances(Filters=searching)["Reservations"]
+    ec2.terminate_instances(InstanceIds=[each["InstanceId"] for each in reservation["Instances"]])
+    installation.advance(minutes=5)
+    installation.tick()
+    installation.copy()
+    started = installation.start_drills(START.replace(hour=12))
+    assert sorted((outcome.status.value, outcome.reason) for outcome in started.outcomes) == [
+        ("created", "2 resources of production"),
+        ("skipped", "nothing of group search is there any more"),
+    ]
+    assert len(executions(installation)) == 1
 
 
 def test_a_plan_of_which_nothing_is_here_yet_has_nothing_to_drill(installation: Installation) -> None:

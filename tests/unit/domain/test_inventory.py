@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hikae.domain.inventory import InventoryError, list_present, read_inventory
+from hikae.domain.inventory import InventoryError, is_gone, list_present, read_inventory
 from hikae.domain.model import BlockDevice, Instance, ResourceId, Volume
 from tests.unit.domain.builders import NOW
 
@@ -58,6 +58,30 @@ def test_what_was_published_is_read() -> None:
     assert (row.plan, row.rule, row.resource, row.rpo) == ("production", "hourly", "i-1", timedelta(hours=2))
     assert row.cadence is not None
     assert (row.cadence.timezone.key, row.cadence.start_window) == ("Asia/Tokyo", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("resource", "age", "differences", "expected"),
+    [
+        ("i-2", timedelta(hours=1), {}, True),
+        ("i-2", timedelta(0), {}, True),
+        ("i-1", timedelta(hours=1), {}, False),
+        # It was there after the inventory was published.
+        ("i-2", -timedelta(seconds=1), {}, False),
+        # Such an inventory says nothing.
+        ("i-2", timedelta(days=2), {"published_at": "2026-11-21T09:59:59Z"}, False),
+        ("i-2", timedelta(hours=1), {"published_at": "2026-11-22T10:00:11Z"}, False),
+        ("i-2", timedelta(hours=1), {"published_at": "yesterday"}, False),
+        ("i-2", timedelta(hours=1), {"present": None}, False),
+    ],
+)
+def test_a_resource_is_gone_if_an_inventory_that_could_know_it_lacks_it(resource, age, differences, expected):
+    inventory = document(**differences)
+    assert is_gone(resource, inventory, newest=NOW - age, now=NOW + timedelta(seconds=10)) is expected
+
+
+def test_where_there_is_no_inventory_nothing_is_gone() -> None:
+    assert not is_gone("i-2", {}, newest=NOW - timedelta(hours=1), now=NOW)
 
 
 def test_an_earlier_version_lacks_the_cadence_and_what_exists() -> None:

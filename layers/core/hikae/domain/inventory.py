@@ -39,6 +39,16 @@ def read_presence(inventory: Mapping[str, Any], *, now: datetime) -> frozenset[s
     return frozenset(str(each) for each in present)
 
 
+def is_gone(resource: str, inventory: Mapping[str, Any], *, newest: datetime, now: datetime) -> bool:
+    """Whether the inventory says that a resource with points exists no more; not where it says nothing.
+
+    `newest` is when its newest point was taken. If that was after the inventory was published, the resource was there
+    when the inventory could not know: the next one has not come over, or a tick that is made up for published none.
+    """
+    published_at, present = read_published_at(inventory), read_presence(inventory, now=now)
+    return published_at is not None and present is not None and newest <= published_at and resource not in present
+
+
 def read_published_at(inventory: Mapping[str, Any]) -> datetime | None:
     """When the inventory was published, by the clock of the tick that did; None where it does not say."""
     try:

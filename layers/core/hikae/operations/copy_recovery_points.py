@@ -106,12 +106,15 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
     limits: CopyLimits,
     quotas: CopyQuotas,
     now: datetime,
+    clock: Callable[[], datetime],
     observe: Callable[[Outcome], None] = lambda _: None,
     has_time: Callable[[], bool] = lambda: True,
 ) -> Copying:
     """Start the copies that are wanted here and not under way. A primary that cannot be asked stops no other.
 
     `limits` bound what EC2's `quotas` allow; a quota is only asked for where a copy of its kind is to be started.
+
+    `clock` says when a copy is asked for, which may be minutes after `now`: reading both places takes its time.
 
     `observe` hears of every outcome when it comes about, so that a run which is cut short has said what it did. Once
     there is no more time, no copy is begun: the rest waits for the next run.
@@ -155,6 +158,7 @@ def copy_recovery_points(  # noqa: PLR0913 - one keyword per port
         observe=observe,
         has_time=has_time,
         now=now,
+        clock=clock,
     )
     for point in decided.wanted:
         outcomes.extend(broker.copy(point, sites[point.tags.identity.place].documents))
@@ -247,6 +251,7 @@ class _Broker:
     observe: Callable[[Outcome], None]
     has_time: Callable[[], bool]
     now: datetime
+    clock: Callable[[], datetime]
     _unclear_of: dict[str, Unclear] = field(default_factory=dict)
     _snapshots_of: dict[str, list[Snapshot]] = field(default_factory=dict)
     _images_of: dict[str, list[Image]] = field(default_factory=dict)
@@ -358,7 +363,7 @@ class _Broker:
         name = _name_of(member.id, attempt)
         origin = CopyOrigin(copy_of=member.id, source_time=point.source_time, attempt=attempt)
         tags = replace(_tags_of(member, point), origin=origin)
-        self.recent.remember(name, now=self.now)
+        self.recent.remember(name, now=self.clock())
         try:
             created = self._call(member, tags, point.tags.identity.place)
         except (Throttled, LimitReached) as error:
@@ -376,7 +381,7 @@ class _Broker:
             self._unconfirmed[_kind_of(member)] += 1
             return _outcome(member, point, Status.LATER, f"nobody knows whether it was started: {error}")
         self._in_flight[_kind_of(member)] += 1
-        self.recent.confirm(name, now=self.now)
+        self.recent.confirm(name, now=self.clock())
         return replace(_outcome(member, point, Status.CREATED, ""), created=(created,))
 
     def _call(self, member: Snapshot | Image, tags: PointTags, source: Place) -> str:

@@ -73,6 +73,9 @@ def report_objectives(
 ) -> Report:
     """Measure achieved RPO of all that the primaries' inventories name, and store the report in the site's bucket.
 
+    It is stored under its date, and as the latest unless there is one of a later time: this one is of another time, or
+    it took longer than the one after it.
+
     An inventory that is missing, too old or unreadable is a problem of its primary; the others are measured all the
     same, and so is what an old one names.
 
@@ -85,7 +88,7 @@ def report_objectives(
     images = list(holdings.images(installation=installation))
     manifests = set(documents.keys("manifests/"))
     catalogue = assemble(place=here, installation=installation, snapshots=snapshots, images=images, manifests=manifests)
-    since, problems = _read_last(documents)
+    since, last_at, problems = _read_last(documents)
     sources = [
         _report_source(place, documents, here=here, copies=catalogue.points, since=since, now=now)
         for place in primaries
@@ -95,7 +98,8 @@ def report_objectives(
     report = Report(reported_at=now, sources=tuple(sources), problems=problems, carried=carried)
     document = write_report(report, installation=installation, here=here)
     documents.write(naming.dated_report_key(now), document)
-    documents.write(naming.LAST_REPORT_KEY, document)
+    if last_at is None or last_at <= now:
+        documents.write(naming.LAST_REPORT_KEY, document)
     return report
 
 
@@ -139,17 +143,21 @@ def _unprotectable(inventory: Inventory, place: Place, here: Place) -> tuple[Unp
     )
 
 
-def _read_last(documents: Documents) -> tuple[dict[Group, datetime], tuple[str, ...]]:
-    """Since when each resource was seen to be protected, by the last report; a first run knows nothing yet."""
+def _read_last(documents: Documents) -> tuple[dict[Group, datetime], datetime | None, tuple[str, ...]]:
+    """Since when each resource was seen to be protected, by the last report, and when that was.
+
+    A first run knows nothing yet.
+    """
     try:
         last = documents.read(naming.LAST_REPORT_KEY)
         rows = [*last["objectives"], *last["carried"]]
-        return {_read_group(row): naming.parse_time(row["since"]) for row in rows}, ()
+        since = {_read_group(row): naming.parse_time(row["since"]) for row in rows}
+        return since, naming.parse_time(last["reported_at"]), ()
     except NotFound:
-        return {}, ()
+        return {}, None, ()
     except (PortError, LookupError, TypeError, ValueError) as error:
         reason = f"the last report cannot be read, so every resource counts as protected from now on: {error!r}"
-        return {}, (reason,)
+        return {}, None, (reason,)
 
 
 def _read_group(row: Mapping[str, Any]) -> Group:

@@ -4,7 +4,7 @@ Clients are made once per process and first when they are needed; nothing is mad
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -107,10 +107,11 @@ def _sources_of(clients: "Clients") -> "Ec2Sources":
     return Ec2Sources(clients.reading_ec2(), target_groups=target_groups)
 
 
-def broker(
+def broker(  # noqa: PLR0913 - what a run goes by
     settings: Settings,
     *,
     now: datetime,
+    clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC),
     observe: Callable[[Outcome], None] = lambda _: None,
     has_time: Callable[[], bool] = lambda: True,
     clients: "Clients | None" = None,
@@ -138,6 +139,7 @@ def broker(
         limits=CopyLimits(snapshots=settings.snapshot_copy_limit, images=settings.image_copy_limit),
         quotas=_quotas_of(clients),
         now=now,
+        clock=clock,
         observe=observe,
         has_time=has_time,
     )

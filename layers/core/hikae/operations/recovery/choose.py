@@ -13,15 +13,15 @@ from hikae.domain.choice import (
     member_of,
     order_batches,
 )
-from hikae.domain.inventory import read_presence
 from hikae.domain.manifest import ManifestError
-from hikae.domain.model import Place, RecoveryPoint
-from hikae.domain.naming import inventory_key, manifest_key
+from hikae.domain.model import RecoveryPoint
+from hikae.domain.naming import manifest_key
 from hikae.domain.plan import Plan
 from hikae.domain.points import Catalogue
 from hikae.domain.runs import DONE, Member, Mode, ProbeResult, Run, Step, failed
+from hikae.operations.recovery.find_gone import find_gone
 from hikae.operations.recovery.site import RecoverySite
-from hikae.ports import NotFound, Refused, Unreachable
+from hikae.ports import NotFound, Refused
 
 _STATUS_CHECKS = ProbeResult(kind="status-checks")
 
@@ -39,11 +39,15 @@ def choose(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     run, members = _members(run, resources, catalogue, site)
     run = replace(run, members=_ordered(members, plan, run, site))
     if run.missing and not run.request.partial:
-        reasons = "; ".join(f"{resource}: {reason}" for resource, reason in sorted(run.missing.items()))
-        return run, failed(f"not every resource has a usable point: {reasons}")
+        return run, failed(f"not every resource has a usable point: {_spell(run.missing)}")
     if not run.members:
-        return run, failed("there is nothing to recover")
+        why = _spell({**run.left_out, **run.missing})
+        return run, failed(f"there is nothing to recover{': ' if why else ''}{why}")
     return run, DONE
+
+
+def _spell(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{resource}: {reason}" for resource, reason in sorted(reasons.items()))
 
 
 def _resources(
@@ -66,26 +70,8 @@ def _resources(
         return run, [], f"there is no group {run.request.group}; there are {', '.join(sorted(groups)) or 'none'}"
     wanted = [run.request.group] if run.request.group else sorted(groups)
     named = [resource for group in wanted for resource in groups[group]]
-    gone = _gone(named, catalogue, site, now)
+    gone = find_gone(named, catalogue.points, site, now=now)
     return replace(run, left_out=gone), [resource for resource in named if resource not in gone], ""
-
-
-def _gone(named: list[str], catalogue: Catalogue, site: RecoverySite, now: datetime) -> dict[str, str]:
-    """Those that the primary said lately to exist no more: their points outlive them, and nobody misses them."""
-    places: dict[str, Place] = {point.tags.identity.resource: point.tags.identity.place for point in catalogue.points}
-    known: dict[str, frozenset[str] | None] = {}
-    gone = {}
-    for resource in named:
-        key = inventory_key(places[resource])
-        if key not in known:
-            try:
-                known[key] = read_presence(site.documents.read(key), now=now)
-            except (NotFound, Refused, Unreachable):
-                known[key] = None  # nobody can say that anything is gone
-        present = known[key]
-        if present is not None and resource not in present:
-            gone[resource] = f"it is not there any more, by {key}"
-    return gone
 
 
 def _members(run: Run, resources: list[str], catalogue: Catalogue, site: RecoverySite) -> tuple[Run, dict[str, Member]]:

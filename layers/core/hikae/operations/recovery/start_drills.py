@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from hikae.domain.choice import list_groups
@@ -11,6 +12,7 @@ from hikae.domain.naming import format_time
 from hikae.domain.plan import Drill, Plan
 from hikae.domain.runs import Mode
 from hikae.domain.schedule import DueSlot, missed, newest_due
+from hikae.operations.recovery.find_gone import find_gone
 from hikae.operations.recovery.site import RecoverySite
 from hikae.ports import BrokenPlan, ExecutionState, Outcome, PortError, SlotLedger, Status
 
@@ -45,7 +47,11 @@ def start_drills(site: RecoverySite, *, ledger: SlotLedger, now: datetime) -> St
         if due is not None:
             points = site.catalogue().points if points is None else points
             groups = list_groups(points, plan=plan.name, group_by=plan.drill.group_by)
-            begun = [_start(plan, group, resources, due.slot, site) for group, resources in groups.items()]
+            gone = find_gone(chain.from_iterable(groups.values()), points, site, now=now)
+            begun = [
+                _start(plan, group, [each for each in resources if each not in gone], due.slot, site)
+                for group, resources in groups.items()
+            ]
         outcomes.extend(begun)
         looked.append((plan, plan.drill, due, not any(outcome.is_failure for outcome in begun)))
     # No drill waits for the ledger, which only knows what was missed.
@@ -87,7 +93,11 @@ def name_drill(plan: str, group: str, slot: datetime) -> str:
 
 
 def _start(plan: Plan, group: str, resources: list[str], slot: datetime, site: RecoverySite) -> Outcome:
+    """Start a group's run with those of its resources that are there."""
     name = name_drill(plan.name, group, slot)
+    if not resources:
+        reason = f"nothing of {f'group {group}' if group else plan.name} is there any more"
+        return Outcome(resource=name, status=Status.SKIPPED, reason=reason)
     # Those without the tag are no group that one could name.
     what = {"group": group} if group or not (plan.drill and plan.drill.group_by) else {"resources": resources}
     request = {
