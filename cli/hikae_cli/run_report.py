@@ -96,6 +96,7 @@ def forecast_lines(forecast: "Forecast", *, where: str, now: datetime) -> Iterat
         yield (
             f"  {member.resource}  {member.point} of {member.source_time:%Y-%m-%d %H:%M:%SZ}, {age} old, {member.kind}"
         )
+        yield from (f"    {note}" for note in member.notes)
         yield from (f"    {line}" for line in _member_lines(member, forecast))
         yield from (f"    {line}" for line in _restored_lines(member, forecast))
     for what, reasons in (("left out", run.left_out), ("not recovered", run.missing)):
@@ -197,6 +198,7 @@ def _member_json(member: Member, forecast: "Forecast", now: datetime) -> dict[st
         "key_pair": (target.key_name if target else "") or None,
         "instance_profile": (target.profile if target else "") or None,
         "private_ip": (target.private_ip if target else "") or None,
+        "notes": list(member.notes),
         "losses": list(forecast.losses.get(member.resource, ())),
         "restored_as": [
             {"id": made.id, "state": made.state, "run": made.run} for made in forecast.restored.get(member.resource, ())

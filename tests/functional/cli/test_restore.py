@@ -62,6 +62,30 @@ def test_a_dry_run_says_all_of_it_and_starts_and_makes_nothing(restore, recovery
     assert [str(each) for each in asked if not each.action.startswith(reading)] == []
 
 
+def test_what_went_within_the_day_is_restored_and_what_went_before_is_left_out_and_both_are_said(restore, installation):
+    ec2 = installation.twin.client("ec2", PRIMARY)
+    described = [each["Instances"][0] for each in ec2.describe_instances()["Reservations"]]
+    ids = [each["InstanceId"] for each in described if each["State"]["Name"] == "running"]
+    ec2.terminate_instances(InstanceIds=ids)
+    installation.advance(minutes=5)
+    installation.tick()
+    installation.copy()
+    why = f"it is not there any more, by inventory/123456789012/{PRIMARY}/latest.json"
+    foreseen = restore("--plan", "production", "--dry-run")
+    assert foreseen.exit_code == 0, foreseen.output
+    assert foreseen.stdout.count(f"\n    {why}\n") == len(ids)
+    members = json.loads(restore("--plan", "production", "--dry-run", "--json").stdout)["members"]
+    assert {each["resource"]: each["notes"] for each in members} == {each: [why] for each in ids}
+    installation.advance(days=2)
+    installation.tick()
+    installation.copy()
+    late = restore("--plan", "production", "--dry-run")
+    assert late.exit_code == 1
+    for each in ids:
+        assert f"{each}  left out: {why}; it is recovered if it is asked for by its id" in late.output
+    assert restore(*ids, "--plan", "production", "--dry-run").exit_code == 0
+
+
 def test_what_lacks_is_said_with_what_to_do_and_nothing_is_started(restore, installation, recovery_services):
     installation.set_recovery_settings("version: 1\n")
     result = restore("--plan", "production", "--yes")

@@ -612,6 +612,30 @@ def test_what_the_primary_says_is_gone_is_left_out_by_name_and_the_others_are_re
     assert group.recover("drill-3").play({"request": by_id}) == "SUCCEEDED"
 
 
+def test_a_restore_brings_back_what_went_within_the_day_before_and_no_drill_does(group: Installation) -> None:
+    """Somebody has terminated the group: that is what a restore is for."""
+    instances = _protected(group)
+    accident = group.twin.clock.now()
+    group.twin.client("ec2", PRIMARY).terminate_instances(InstanceIds=instances)
+    group.advance(minutes=5)
+    group.tick()
+    group.copy()
+    assert group.recover("drill-1").play({"request": DRILL_REQUEST}) == "FAILED"
+    assert group.recover("restore-1").play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
+    group.advance(days=2)
+    group.tick()
+    group.copy()
+    assert group.recover("restore-2").play({"request": RESTORE_REQUEST}) == "FAILED"
+    assert set(record_of(group, "restore-2")["left_out"]) == set(instances)
+    before = {**RESTORE_REQUEST, "before": accident.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    assert group.recover("restore-3").play({"request": before}) == "SUCCEEDED"
+    for name in ("restore-1", "restore-3"):
+        members = record_of(group, name)["members"]
+        assert {member["resource"] for member in members} == set(instances)
+        why = f"it is not there any more, by inventory/123456789012/{PRIMARY}/latest.json"
+        assert all(why in member["notes"] for member in members)
+
+
 def test_what_is_younger_than_the_inventory_is_not_taken_for_gone(group: Installation) -> None:
     """The tick that is made up for protects it, and publishes no inventory, since there is a newer one."""
     made_up_for = group.twin.clock.now()

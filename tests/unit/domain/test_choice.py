@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikae.domain.choice import choose_points, group_points, list_groups, member_of, order_batches
-from hikae.domain.runs import Request
-from tests.unit.domain.builders import copy, hours_ago, point
+from hikae.domain.choice import choose_points, group_points, list_groups, list_missed, member_of, order_batches
+from hikae.domain.runs import Mode, Request
+from tests.unit.domain.builders import NOW, copy, hours_ago, point
 from tests.unit.domain.recovery_builders import ASKED
 
 
@@ -40,6 +40,22 @@ def test_the_very_point_that_was_asked_for():
     points = [copy(point(hours_ago(hours))) for hours in (3, 2, 1)]
     chosen = choose_points(points, ["i-1"], replace(ASKED, point=points[0].tags.point), rejected={})
     assert chosen.points["i-1"] is points[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "before", "missed"),
+    [
+        (Mode.RESTORE, None, {"i-1"}),
+        (Mode.RESTORE, hours_ago(30), {"i-2"}),
+        (Mode.RESTORE, hours_ago(54), {"i-2"}),
+        (Mode.RESTORE, hours_ago(55), set()),
+        (Mode.DRILL, None, set()),
+    ],
+)
+def test_a_restore_is_for_what_was_there_within_the_day_before(mode, before, missed):
+    points = [copy(point(hours_ago(hours), resource=each)) for each, hours in (("i-1", 24), ("i-2", 54), ("i-3", 90))]
+    request = replace(ASKED, mode=mode, before=before)
+    assert list_missed(points, request, began_at=NOW) == missed
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from hikae.domain.manifest import Manifest
 from hikae.domain.model import Kind, RecoveryPoint
 from hikae.domain.naming import manifest_key, user_tags
-from hikae.domain.runs import Member, Request, Run
+from hikae.domain.runs import Member, Mode, Request, Run
 
 MAX_FALLBACKS: Final = 3
 """How many points of one resource a run tries after the newest."""
@@ -48,6 +49,23 @@ def choose_points(
         else:
             missing[resource] = _why_none(found, wanted, request, rejected)
     return Chosen(points=chosen, missing=missing)
+
+
+STILL_MISSED: Final = timedelta(days=1)
+"""How long before the time that is restored a resource must have been gone for nobody to miss it."""
+
+
+def list_missed(points: Iterable[RecoveryPoint], request: Request, *, began_at: datetime) -> set[str]:
+    """The resources that are recovered although they are gone: a restore may be for what went within its last day.
+
+    That they were there says a point. A drill rehearses what there is, and misses nothing.
+    """
+    if request.mode is Mode.DRILL:
+        return set()
+    as_of = request.before or began_at
+    return {
+        point.tags.identity.resource for point in points if timedelta(0) <= as_of - point.source_time <= STILL_MISSED
+    }
 
 
 def _is_asked_for(point: RecoveryPoint, request: Request) -> bool:

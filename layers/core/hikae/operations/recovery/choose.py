@@ -10,6 +10,7 @@ from hikae.domain.choice import (
     choose_points,
     group_points,
     list_groups,
+    list_missed,
     member_of,
     order_batches,
 )
@@ -36,8 +37,8 @@ def choose(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     run, resources, problem = _resources(run, plan, catalogue, site, now)
     if problem:
         return run, failed(problem)
-    run, members = _members(run, resources, catalogue, site)
-    run = replace(run, members=_ordered(members, plan, run, site))
+    run, members = _members(run, list(resources), catalogue, site)
+    run = replace(run, members=_ordered(members, resources, plan, run, site))
     if run.missing and not run.request.partial:
         return run, failed(f"not every resource has a usable point: {_spell(run.missing)}")
     if not run.members:
@@ -52,10 +53,10 @@ def _spell(reasons: Mapping[str, str]) -> str:
 
 def _resources(
     run: Run, plan: Plan | None, catalogue: Catalogue, site: RecoverySite, now: datetime
-) -> tuple[Run, list[str], str]:
-    """Which resources are meant, and why none can be told."""
+) -> tuple[Run, dict[str, str], str]:
+    """Which resources are meant, each with what is to be noted of it, and why none can be told."""
     if run.request.resources:
-        return run, list(dict.fromkeys(run.request.resources)), ""
+        return run, dict.fromkeys(run.request.resources, ""), ""
     assert plan is not None, "a request without resources names a plan"
     group_by = plan.drill.group_by if plan.drill else ""
     groups = list_groups(catalogue.points, plan=plan.name, group_by=group_by)
@@ -65,13 +66,20 @@ def _resources(
             if plan.drill
             else f"plan {plan.name} has no drill with group_by"
         )
-        return run, [], f"{lacks}, so there is no group {run.request.group}"
+        return run, {}, f"{lacks}, so there is no group {run.request.group}"
     if run.request.group and run.request.group not in groups:
-        return run, [], f"there is no group {run.request.group}; there are {', '.join(sorted(groups)) or 'none'}"
+        return run, {}, f"there is no group {run.request.group}; there are {', '.join(sorted(groups)) or 'none'}"
     wanted = [run.request.group] if run.request.group else sorted(groups)
     named = [resource for group in wanted for resource in groups[group]]
     gone = find_gone(named, catalogue.points, site, now=now)
-    return replace(run, left_out=gone), [resource for resource in named if resource not in gone], ""
+    missed = list_missed(catalogue.points, run.request, began_at=run.began_at)
+    missed.update(member.resource for member in run.members)
+    left_out = {
+        resource: f"{reason}; it is recovered if it is asked for by its id"
+        for resource, reason in gone.items()
+        if resource not in missed
+    }
+    return replace(run, left_out=left_out), {each: gone.get(each, "") for each in named if each not in left_out}, ""
 
 
 def _members(run: Run, resources: list[str], catalogue: Catalogue, site: RecoverySite) -> tuple[Run, dict[str, Member]]:
@@ -122,7 +130,9 @@ def _why_unusable(member: Member, point: RecoveryPoint, site: RecoverySite) -> s
     return check_point(member, manifest)
 
 
-def _ordered(members: Mapping[str, Member], plan: Plan | None, run: Run, site: RecoverySite) -> tuple[Member, ...]:
+def _ordered(
+    members: Mapping[str, Member], notes: Mapping[str, str], plan: Plan | None, run: Run, site: RecoverySite
+) -> tuple[Member, ...]:
     """The members in boot order, each with its probes; a detached volume starts nothing and has neither."""
     order_by = plan.drill.order if plan and plan.drill else ""
     orders = {}
@@ -136,6 +146,7 @@ def _ordered(members: Mapping[str, Member], plan: Plan | None, run: Run, site: R
             order=orders[resource],
             batch=batches[resource],
             probes=member.probes or (_probes(plan, run) if member.is_instance else ()),
+            notes=member.notes or tuple(filter(None, [notes.get(resource)])),
         )
         for resource, member in members.items()
     ]

@@ -32,5 +32,5 @@ def find_gone(
             except (NotFound, Refused, Unreachable):
                 inventories[key] = {}  # nobody can say that anything is gone
         if is_gone(resource, inventories[key], newest=last.source_time, now=now):
-            gone[resource] = f"it is not there any more, by {key}; it is recovered if it is asked for by its id"
+            gone[resource] = f"it is not there any more, by {key}"
     return gone
