@@ -295,6 +295,7 @@ class Installation:
         return wiring.pruner(
             settings,
             now=now or self.twin.clock.now(),
+            clock=self.twin.clock.now,
             dry_run=dry_run,
             lineage_percent=lineage_percent,
             clients=self._clients_of(settings, DELETING),
@@ -304,7 +305,7 @@ class Installation:
 
     def recovery_site(self) -> RecoverySite:
         """The recovery site, as its steps see it."""
-        return wiring.recovery_site(self.recovery)
+        return wiring.recovery_site(self.recovery, clock=self.twin.clock.now)
 
     def step(self, step: str, name: str, request: Mapping[str, Any] | None = None, *, failure: str = "") -> Step:
         """One step of a run."""

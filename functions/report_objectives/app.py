@@ -8,4 +8,5 @@ from hikae.runtime import entry, reporting, wiring
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Answer a schedule. The event may carry `{"now": "RFC 3339"}` in place of the clock."""
     settings = wiring.load_settings()
-    return reporting.report_objectives(wiring.reporter(settings, now=entry.time_of(event, settings)))
+    report = wiring.reporter(settings, now=entry.time_of(event, settings))
+    return reporting.report_objectives(report, is_of_now="now" not in event)

@@ -294,6 +294,9 @@ class Documents(Protocol):
     def write(self, key: str, document: Mapping[str, Any]) -> None:
         """Store the document, in place of what was there."""
 
+    def create(self, key: str, document: Mapping[str, Any]) -> bool:
+        """Store the document unless there is one; whether there was none."""
+
     def delete(self, key: str) -> None:
         """Remove the document; one that is not there is removed."""
 
@@ -332,8 +335,11 @@ class RecentCopies(Protocol):
     def started(self, *, now: datetime) -> AskedCopies:
         """Those that are young enough for EC2 not to show them yet."""
 
-    def remember(self, name: str, *, now: datetime) -> None:
-        """Write down a copy, before it is asked for. Until `confirm` or `forget` nobody knows whether it was made."""
+    def remember(self, name: str, *, now: datetime) -> bool:
+        """Write down a copy, before it is asked for; False where somebody else has, since `started` was asked.
+
+        Until `confirm` or `forget` nobody knows whether it was made.
+        """
 
     def confirm(self, name: str, *, now: datetime) -> None:
         """Write down that EC2 said it made the copy."""

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 import pytest
+import time_machine
 
 from hikae.domain.model import SiteRole
 from hikae.domain.naming import format_time
@@ -417,7 +418,8 @@ def test_the_report_measures_and_names_what_is_breached(
     capsys.readouterr()
     [point] = {tags_of(each)["hikae:source-time"] for each in functions.installation.snapshots(RECOVERY)}
     age = ceil((datetime(2026, 11, 22, 16, tzinfo=UTC) - datetime.fromisoformat(point)).total_seconds())
-    answer = functions.invoke("report_objectives", load_event("report_objectives/report-at"), site=SiteRole.RECOVERY)
+    with time_machine.travel(datetime(2026, 11, 22, 16, tzinfo=UTC), tick=False):
+        answer = functions.invoke("report_objectives", load_event("report_objectives/report"), site=SiteRole.RECOVERY)
     assert (answer["breached"], answer["met"], answer["never"]) == (1, 0, 0)
     printed = capsys.readouterr().out
     metrics = metrics_of(printed)
@@ -434,6 +436,18 @@ def test_the_report_measures_and_names_what_is_breached(
     assert line["reason"].endswith("its RPO is 2h")
 
 
+def test_a_report_of_another_time_tells_no_metric(functions: Functions, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their alarms are about now, and would be silenced, or raised, by what was."""
+    functions.installation.launch()
+    functions.installation.apply("production", SNAPSHOT_PLAN)
+    functions.installation.back_up()
+    functions.installation.copy_all()
+    capsys.readouterr()
+    answer = functions.invoke("report_objectives", load_event("report_objectives/report-at"), site=SiteRole.RECOVERY)
+    assert answer["breached"] == 1
+    assert metrics_of(capsys.readouterr().out) == {}
+
+
 def test_only_the_worst_plans_have_metrics_of_their_own(
     functions: Functions, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -443,7 +457,8 @@ def test_only_the_worst_plans_have_metrics_of_their_own(
         functions.installation.apply(f"plan-{number:02}", plan)
     functions.installation.tick()
     functions.installation.copy()
-    functions.invoke("report_objectives", {"now": "2026-11-22T10:10:00Z"}, site=SiteRole.RECOVERY)
+    with time_machine.travel(datetime(2026, 11, 22, 10, 10, tzinfo=UTC), tick=False):
+        functions.invoke("report_objectives", {}, site=SiteRole.RECOVERY)
     assert len(metrics_by("plan", capsys.readouterr().out)) == 20
     [line] = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
     assert line["left_out"] == ["plan-20", "plan-21"]

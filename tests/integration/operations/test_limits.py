@@ -8,6 +8,7 @@ import pytest
 
 from bench.limits import COPY_QUOTA, COPY_SECONDS, measure_backing_up, measure_deleting, measure_waves
 from hikae.domain.pacing import LOOKING
+from hikae.ports import Outcome
 from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
 from local.twin.faults import Killed, answer_lost, intercepted, killed_after, killed_before, read_request, refused
 from local.twin.quotas import EC2, SNAPSHOT_COPIES, Quota
@@ -112,6 +113,28 @@ def test_a_copy_is_remembered_from_when_it_was_asked_for_however_long_the_run_ha
     installation.copy_all()
     copies = [tags_of(each)["hikae:copy-of"] for each in installation.snapshots(RECOVERY)]
     assert sorted(copies) == sorted(each["SnapshotId"] for each in installation.snapshots())
+
+
+def test_two_brokers_at_once_make_one_copy_of_each(installation: Installation) -> None:
+    """As where somebody invokes it beside its queue, or where a wake-up is given out again."""
+    backed_up(installation)
+    installation.twin.world.lag = timedelta(minutes=4)
+    outcomes: list[Outcome] = []
+    waiting = ["another"]
+
+    def copy_too(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if read_request(request).action == "CopySnapshot" and waiting:
+            waiting.pop()
+            outcomes.extend(installation.copy().outcomes)
+        return go_on(request)
+
+    with intercepted(copy_too):
+        outcomes.extend(installation.copy().outcomes)
+    assert "another run has just asked for it" in {outcome.reason for outcome in outcomes if outcome.status == "later"}
+    assert installation.twin.count("CopySnapshot") == len(installation.snapshots())
+    installation.advance(minutes=5)
+    installation.copy_all()
+    assert installation.twin.count("CopySnapshot") == len(installation.snapshots())
 
 
 def backed_up(installation: Installation, instances: int = 4) -> None:

@@ -1,13 +1,19 @@
 """What a restore or drill has chosen stays until it is over, though no rule keeps it and nothing was made of it yet."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 
 from hikae.domain.model import SiteRole
 from hikae.domain.naming import run_key
+from hikae.domain.runs import Run
+from hikae.domain.runs import read_request as read_request_of_run
 from hikae.operations.prune_recovery_points import Pruned
 from local.inprocess import RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
+from local.twin.faults import intercepted, read_request
 
 PLAN = SNAPSHOT_PLAN.replace("keep_last: 2", "keep_last: 1")
 
@@ -70,3 +76,64 @@ def test_a_document_that_cannot_be_read_may_need_anything_and_is_named(chosen: I
     ]
     assert points(chosen) == 2
     assert why in reasons(pruned)
+
+
+def between(is_next: Callable[[Any], bool], happening: Callable[[], None]) -> AbstractContextManager[None]:
+    """`happening` comes about once, right before such a request."""
+    waiting = [happening]
+
+    def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if waiting and is_next(request):
+            waiting.pop()()
+        return go_on(request)
+
+    return intercepted(process)
+
+
+@pytest.fixture
+def pruning(installation: Installation) -> Installation:
+    """Four instances have a point of ten o'clock each, which no rule keeps."""
+    installation.launch(4)
+    installation.apply("production", PLAN)
+    protect(installation)
+    protect(installation)
+    return installation
+
+
+TEN = {"mode": "restore", "plan": "production", "before": "2026-11-22T10:30:00Z"}
+
+
+def test_what_a_run_chooses_after_prune_has_looked_stays(pruning: Installation) -> None:
+    def restore() -> None:
+        assert pruning.step("select", "restore", TEN).status == "done"
+
+    # Prune reads the inventory when it has read which runs are under way.
+    with between(lambda request: "/inventory/" in request.url and request.method == "GET", restore):
+        pruned = pruning.prune(SiteRole.RECOVERY)
+    assert [(outcome.status, outcome.reason) for outcome in pruned.outcomes] == 4 * [
+        ("later", "run restore, which has begun meanwhile, recovers from it")
+    ]
+    assert points(pruning) == 8
+
+
+def test_what_a_run_chooses_while_prune_deletes_stays_from_then_on(pruning: Installation) -> None:
+    def restore() -> None:
+        assert pruning.step("select", "restore", TEN).status == "done"
+        pruning.advance(seconds=30)
+
+    with between(lambda request: read_request(request).action == "DeleteSnapshot", restore):
+        pruned = pruning.prune(SiteRole.RECOVERY)
+    later = [outcome.reason for outcome in pruned.outcomes if outcome.status == "later"]
+    # The one that was being deleted right then is not to be saved.
+    assert later == 3 * ["run restore, which has begun meanwhile, recovers from it"]
+    assert points(pruning) == 7
+
+
+def test_nothing_goes_while_a_run_is_choosing_or_nobody_can_say(pruning: Installation) -> None:
+    site = pruning.recovery_site()
+    site.save(Run(name="slow", request=read_request_of_run(TEN), began_at=pruning.twin.clock.now()))
+    pruned = pruning.prune(SiteRole.RECOVERY)
+    assert {outcome.reason for outcome in pruned.outcomes} == {"run slow is choosing what it recovers from"}
+    assert points(pruning) == 8
+    pruning.step("record", "slow")
+    assert len({outcome.point for outcome in pruning.prune(SiteRole.RECOVERY).outcomes}) == 4

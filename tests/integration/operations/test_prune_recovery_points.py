@@ -1,12 +1,15 @@
 """Prune deletes what no rule keeps and nothing needs, whole sets at a time, and keeps everything else."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from moto.s3.models import s3_backends
 
 from hikae.domain.model import SiteRole
-from local.inprocess import IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
-from local.twin.faults import refused, unreachable
+from local.inprocess import ACCOUNT, IMAGE_PLAN, PRIMARY, RECOVERY, SNAPSHOT_PLAN, Installation, tags_of
+from local.twin.faults import intercepted, read_request, refused, unreachable
 
 
 def back_up_hours(installation: Installation, hours: int, *, copy: bool = True) -> None:
@@ -235,6 +238,26 @@ def test_a_manifest_goes_with_its_point_and_no_other_does(five_hours: Installati
     s3 = five_hours.twin.client("s3", PRIMARY)
     listed = s3.list_objects_v2(Bucket=five_hours.primary.bucket, Prefix="manifests/")["Contents"]
     assert {entry["Key"].split("/")[-2] for entry in listed} == points(five_hours)
+
+
+@pytest.mark.parametrize("is_written_anew", [False, True])
+def test_a_stray_manifest_goes_unless_a_job_comes_back_to_it_meanwhile(
+    installation: Installation, *, is_written_anew: bool
+) -> None:
+    installation.apply("production", SNAPSHOT_PLAN)
+    s3, bucket = installation.twin.client("s3", PRIMARY), installation.primary.bucket
+    key = f"manifests/{ACCOUNT}/{PRIMARY}/i-1/rp-{32 * '0'}/1.json"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+    s3_backends[ACCOUNT]["aws"].buckets[bucket].keys[key].last_modified -= timedelta(hours=2)
+
+    def write_anew(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if is_written_anew and read_request(request).action == "DescribeVolumes":
+            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+        return go_on(request)
+
+    with intercepted(write_anew):
+        installation.prune(SiteRole.PRIMARY, now=datetime.now(tz=UTC))
+    assert s3.list_objects_v2(Bucket=bucket, Prefix="manifests/")["KeyCount"] == is_written_anew
 
 
 def test_a_point_that_ec2_failed_to_make_is_named_even_after_its_slot(five_hours: Installation) -> None:

@@ -1,18 +1,21 @@
 """The recover state machine where something goes wrong: tried again, caught, torn down, recorded."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from hikae.operations.recovery.take_step import STEPS
-from local.inprocess import RECOVERY, Installation
+from local.inprocess import RECOVERY, SNAPSHOT_PLAN, Installation
 from local.twin import faults
 from tests.integration.operations.test_recovery import (
+    DRILL,
     DRILL_REQUEST,
     RESTORE_REQUEST,
     Dying,
+    Stopped,
     leftovers,
     put_group,
     record_of,
@@ -198,6 +201,139 @@ def test_what_ec2_does_not_show_yet_of_a_stopped_restore_is_waited_for() -> None
         one.advance(minutes=5)
         one.sweep()
         assert len(record_of(one, "restore-1")["remains"]) == 1
+
+
+@pytest.fixture
+def three() -> Iterator[Installation]:
+    """A group of three instances without an order, so that they are launched in one step."""
+    with Installation() as installation:
+        put_group(installation, plan="snapshots")
+        installation.apply("production", SNAPSHOT_PLAN + DRILL.replace("order: tag:BootOrder\n", "order: tag:Any\n"))
+        yield installation
+
+
+def launching(installation: Installation, happening: Callable[[], None]) -> AbstractContextManager[None]:
+    """`happening` comes about after every launch."""
+
+    def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        answer = go_on(request)
+        asked = faults.read_request(request)
+        if asked.action == "RunInstances" and b"DryRun=true" not in request.body.encode():
+            happening()
+        return answer
+
+    return faults.intercepted(process)
+
+
+def test_a_restore_that_is_stopped_while_it_launches_launches_no_more(three: Installation) -> None:
+    _settle(three)
+
+    def stop() -> None:
+        three.end_execution("restore-1")
+        three.advance(seconds=15)
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        answer = three.run_step(event)
+        if event["step"] == "launch":
+            raise Stopped  # nobody asks for another step
+        return answer
+
+    with launching(three, stop), pytest.raises(Stopped):
+        three.recover("restore-1", call=call).play({"request": RESTORE_REQUEST})
+    for _ in range(10):
+        three.sweep()
+        three.advance(minutes=1)
+    record = record_of(three, "restore-1")
+    assert (len(record["remains"]), len(record["members"])) == (1, 3)
+    assert "it was stopped" in record["failure"]
+
+
+def test_what_a_long_step_launched_counts_from_when_it_did(three: Installation) -> None:
+    """EC2 does not show at once what the end of a step of minutes has launched; that is no instance that is gone."""
+    _settle(three)
+    three.twin.world.lag = timedelta(minutes=4)
+    with launching(three, lambda: three.advance(minutes=5)):
+        assert three.recover("restore-1").play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
+    record = record_of(three, "restore-1")
+    assert record["rejected_points"] == {}
+    moments = [datetime.fromisoformat(member["launched_at"]) for member in record["members"]]
+    assert max(moments) - min(moments) == timedelta(minutes=10)
+    assert record["stages"]["launch"]["seconds"] >= 15 * 60
+    assert record["achieved_rto_seconds"] >= 15 * 60
+
+
+def test_the_measured_rto_ends_when_the_last_probe_has_answered(one: Installation) -> None:
+    ended: list[datetime] = []
+
+    def answer_slowly(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if faults.read_request(request).action == "DescribeInstanceStatus":
+            one.advance(seconds=40)
+        return go_on(request)
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        answer = one.run_step(event)
+        if event["step"] == "probe" and answer["status"] == "done":
+            ended.append(one.twin.clock.now())
+        return answer
+
+    with faults.intercepted(answer_slowly):
+        assert one.recover("drill-1", call=call).play({"request": DRILL_REQUEST}) == "SUCCEEDED"
+    record = record_of(one, "drill-1")
+    began_at = datetime.fromisoformat(record["began_at"])
+    assert record["achieved_rto_seconds"] == (ended[-1] - began_at).total_seconds()
+
+
+def _settle(installation: Installation) -> None:
+    installation.set_recovery_settings(
+        f"version: 1\ndefault_subnets: [{installation.restore_vpc['a']}]\n"
+        f"default_security_groups: [{installation.restore_vpc['group']}]\n"
+    )
+
+
+def test_two_sweeps_at_once_sign_one_record(one: Installation) -> None:
+    one.step("select", "drill-1", DRILL_REQUEST)
+    one.advance(minutes=11)
+    signed: list[str] = []
+
+    def sweep_too(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if not signed and request.method == "PUT" and "/evidence/" in request.url:
+            signed.append("")
+            one.sweep()
+            signed.append(one.document("evidence/drill-1.json")["signature"])
+        return go_on(request)
+
+    with faults.intercepted(sweep_too):
+        one.sweep()
+    assert one.document("evidence/drill-1.json")["signature"] == signed[-1] != ""
+
+
+def test_a_run_that_is_recorded_while_a_sweep_looks_has_not_failed(one: Installation) -> None:
+    player = one.recover("drill-1", call=Raising(one, "record", times=-1))
+    player.play({"request": DRILL_REQUEST})
+    one.end_execution("drill-1")
+
+    def record_now(request: Any, go_on: Callable[[Any], Any]) -> Any:
+        if faults.read_request(request).action == "DescribeExecution" and not recorded:
+            recorded.append("")
+            one.step("record", "drill-1")
+        return go_on(request)
+
+    recorded: list[str] = []
+    with faults.intercepted(record_now):
+        assert one.sweep().outcomes == ()
+    assert recorded
+    assert one.recovery_site().load("drill-1").failure == ""
+    assert record_of(one, "drill-1")["outcome"] == "succeeded"
+
+
+def test_a_quota_that_was_raised_counts_with_the_next_run(one: Installation) -> None:
+    _settle(one)
+    standard = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"
+    one.twin.world.quotas.set(standard, 1)
+    assert one.recover("restore-1").play({"request": RESTORE_REQUEST}) == "FAILED"
+    assert "quota" in record_of(one, "restore-1")["failure"]
+    one.twin.world.quotas.set(standard, 64)
+    assert one.recover("restore-2").play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
 
 
 def test_a_restore_without_settings_names_what_it_lacks_before_anything_is_launched(one: Installation) -> None:

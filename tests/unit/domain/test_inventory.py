@@ -66,11 +66,13 @@ def test_what_was_published_is_read() -> None:
         ("i-2", timedelta(hours=1), {}, True),
         ("i-2", timedelta(0), {}, True),
         ("i-1", timedelta(hours=1), {}, False),
+        # A tick has run since this run began.
+        ("i-2", timedelta(hours=1), {"published_at": "2026-11-22T10:15:10Z"}, True),
         # It was there after the inventory was published.
         ("i-2", -timedelta(seconds=1), {}, False),
         # Such an inventory says nothing.
         ("i-2", timedelta(days=2), {"published_at": "2026-11-21T09:59:59Z"}, False),
-        ("i-2", timedelta(hours=1), {"published_at": "2026-11-22T10:00:11Z"}, False),
+        ("i-2", timedelta(hours=1), {"published_at": "2026-11-22T10:15:11Z"}, False),
         ("i-2", timedelta(hours=1), {"published_at": "yesterday"}, False),
         ("i-2", timedelta(hours=1), {"present": None}, False),
     ],

@@ -55,6 +55,12 @@ def test_achieved_rpo_is_the_age_of_the_newest_complete_copys_source() -> None:
     assert not found.is_failure
 
 
+def test_a_report_of_another_time_counts_what_was_there_then() -> None:
+    copies = [copy(point(hours_ago(age))) for age in (5, 1.5)]
+    [found] = measured(row(), copies=copies, now=hours_ago(2))
+    assert (found.achieved, found.newest) == (timedelta(hours=3), copies[0])
+
+
 @pytest.mark.parametrize(
     ("age", "standing"),
     [
@@ -164,7 +170,8 @@ def test_what_cannot_be_protected_or_is_gone_is_not_measured() -> None:
         (timedelta(0), None),
         (timedelta(days=1), None),
         (timedelta(days=1, minutes=1), "1d1m ago: no tick has run since"),
-        (timedelta(seconds=-1), "which is yet to come"),
+        (timedelta(minutes=-15), None),
+        (timedelta(minutes=-15, seconds=-1), "which is yet to come"),
     ],
 )
 def test_an_inventory_is_believed_for_a_day(age: timedelta, said: str | None) -> None:

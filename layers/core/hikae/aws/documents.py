@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hikae.aws.errors import reading
 from hikae.domain.plan import MAX_BYTES, Plan, PlanError, Problem, parse_plan
-from hikae.ports import BrokenPlan, NotFound, Plans, PortError, Refused
+from hikae.ports import BrokenPlan, NotFound, Plans, PortError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,14 +60,32 @@ class S3Documents:
 
     def write(self, key: str, document: Mapping[str, Any]) -> None:
         """See `ports.Documents`."""
-        body = json.dumps(document, sort_keys=True, indent=1).encode()
-        with reading(f"{key} in {self._bucket}"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        self._put(key, document)
+
+    def create(self, key: str, document: Mapping[str, Any]) -> bool:
+        """See `ports.Documents`.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        """
+        try:
+            self._put(key, document, IfNoneMatch="*")
+        except Unreachable as error:
+            if error.code != "PreconditionFailed":
+                raise
+            return False
+        return True
 
     def delete(self, key: str) -> None:
         """See `ports.Documents`. The bucket is versioned: what is removed can be brought back for a while."""
         with reading(f"{key} in {self._bucket}"):
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _put(self, key: str, document: Mapping[str, Any], **condition: Any) -> None:
+        body = json.dumps(document, sort_keys=True, indent=1).encode()
+        with reading(f"{key} in {self._bucket}"):
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentType="application/json", **condition
+            )
 
 
 class S3PlanStore:

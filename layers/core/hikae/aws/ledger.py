@@ -1,7 +1,9 @@
 """The site's table behind the ports: which slots were dispatched, which copies were asked for a moment ago."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -35,7 +37,7 @@ class DynamoSlotLedger:
 
     def mark(self, plan: str, rule: str, slot: datetime, *, schedule: str, now: datetime) -> None:
         """See `ports.SlotLedger`. Of one schedule, an older slot never takes the place of a newer one."""
-        try:
+        with _unless_refused():
             self._client.put_item(
                 TableName=self._table,
                 Item={
@@ -49,13 +51,13 @@ class DynamoSlotLedger:
                 ExpressionAttributeNames={"#schedule": "schedule"},
                 ExpressionAttributeValues={":slot": {"S": format_time(slot)}, ":schedule": {"S": schedule}},
             )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
 
 
 class DynamoRecentCopies:
-    """The copies that were asked for in the last minutes: one item, since only one broker runs at a time."""
+    """The copies that were asked for in the last minutes: one item, since one broker runs at a time.
+
+    Where there are two all the same, no entry of one is lost by the other, and each copy is entered by one of them.
+    """
 
     _KEY = "lock#recent-copies"
 
@@ -76,13 +78,28 @@ class DynamoRecentCopies:
             for kind, kept in _ASKED.items()
         }
         if any(there.get(kind) != {"M": names} for kind, names in young.items()):
-            item = {kind: {"M": names} for kind, names in young.items()}
-            self._client.put_item(TableName=self._table, Item={"pk": {"S": self._KEY}, **item})
+            self._replace(there, young)
         return AskedCopies(made=frozenset(young["made"]), unconfirmed=frozenset(young["unconfirmed"]))
 
-    def remember(self, name: str, *, now: datetime) -> None:
+    def _replace(self, there: Mapping[str, Any], young: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put what is young in the place of what was there; where that has changed since, the next run does it."""
+        entries = {kind: {"M": names} for kind, names in young.items()}
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if there:
+            condition = {
+                "ConditionExpression": "made = :made AND unconfirmed = :unconfirmed",
+                "ExpressionAttributeValues": {f":{kind}": there[kind] for kind in _ASKED},
+            }
+        with _unless_refused():
+            self._client.put_item(TableName=self._table, Item={"pk": {"S": self._KEY}, **entries}, **condition)
+
+    def remember(self, name: str, *, now: datetime) -> bool:
         """See `ports.RecentCopies`."""
-        self._set("SET unconfirmed.#name = :now", name, now)
+        unknown = "attribute_not_exists(unconfirmed.#name) AND attribute_not_exists(made.#name)"
+        with _unless_refused():
+            self._set("SET unconfirmed.#name = :now", name, now, ConditionExpression=unknown)
+            return True
+        return False
 
     def confirm(self, name: str, *, now: datetime) -> None:
         """See `ports.RecentCopies`."""
@@ -97,14 +114,25 @@ class DynamoRecentCopies:
             ExpressionAttributeNames={"#name": name},
         )
 
-    def _set(self, expression: str, name: str, now: datetime) -> None:
+    def _set(self, expression: str, name: str, now: datetime, **condition: Any) -> None:
         self._client.update_item(
             TableName=self._table,
             Key={"pk": {"S": self._KEY}},
             UpdateExpression=expression,
             ExpressionAttributeNames={"#name": name},
             ExpressionAttributeValues={":now": {"N": str(now.timestamp())}},
+            **condition,
         )
+
+
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """Leave it where the table has something else than the condition asks for."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
 
 
 def _slot_key(plan: str, rule: str) -> str:

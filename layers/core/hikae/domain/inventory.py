@@ -17,6 +17,13 @@ IS_GOOD_FOR: Final = timedelta(days=1)
 """How old an inventory may be that says which resources exist; by an older one, nothing is known to be gone."""
 
 
+AHEAD_AT_MOST: Final = timedelta(minutes=15)
+"""How much later than a run began an inventory may be published that it reads: a tick may run meanwhile.
+
+It is as long as a function may take: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+"""
+
+
 def list_present(instances: Iterable[Instance], volumes: Iterable[Volume]) -> set[str]:
     """The ids of every instance and volume of a place, protected or not: what is not among them is gone.
 
@@ -32,9 +39,9 @@ def list_present(instances: Iterable[Instance], volumes: Iterable[Volume]) -> se
 
 
 def read_presence(inventory: Mapping[str, Any], *, now: datetime) -> frozenset[str] | None:
-    """The ids of all resources that exist; None where the inventory does not say, is too old, or is of the future."""
+    """The ids of all resources that exist; None where the inventory does not say, is too old, or is yet to come."""
     published_at, present = read_published_at(inventory), inventory.get("present")
-    if published_at is None or not timedelta(0) <= now - published_at <= IS_GOOD_FOR or not isinstance(present, list):
+    if published_at is None or not -AHEAD_AT_MOST <= now - published_at <= IS_GOOD_FOR or not isinstance(present, list):
         return None
     return frozenset(str(each) for each in present)
 

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Final
 
 from hikae.domain import schedule
-from hikae.domain.inventory import IS_GOOD_FOR, Cadence, Inventory, InventoryRow
+from hikae.domain.inventory import AHEAD_AT_MOST, IS_GOOD_FOR, Cadence, Inventory, InventoryRow
 from hikae.domain.model import Place, RecoveryPoint
 from hikae.domain.naming import format_time
 from hikae.domain.plan_grammar import write_duration
@@ -73,9 +73,10 @@ def measure(  # noqa: PLR0913 - what was promised, what is there, and since when
     """Measure every resource that `source` protects by a rule that copies to `here`, in the inventory's order.
 
     `copies` are the points at the recovery site, complete or not; `since` is what earlier reports knew. What cannot be
-    protected is left out, and so is what the inventory itself does not count among what exists.
+    protected is left out, and so is what the inventory itself does not count among what exists. What was taken after
+    `now` was not there then.
     """
-    copies_by_group = grouped(copy for copy in copies if copy.is_copy and copy.is_complete)
+    copies_by_group = grouped(copy for copy in copies if copy.is_copy and copy.is_complete and copy.source_time <= now)
     measurements = []
     for row in select_rows(inventory, here=here):
         if row.unprotectable is not None:
@@ -162,7 +163,7 @@ def doubt(inventory: Inventory, *, now: datetime) -> str | None:
     """Why an inventory cannot be believed to say what is protected now; None where it can."""
     age = now - inventory.published_at
     published = format_time(inventory.published_at)
-    if age < timedelta(0):
+    if age < -AHEAD_AT_MOST:
         return f"the inventory is of {published}, which is yet to come: a clock is wrong, or a tick was run by hand"
     if age > IS_GOOD_FOR:
         return (

@@ -233,6 +233,7 @@ def _pull_inventory(  # noqa: PLR0913, PLR0917 - where from, where to, and what 
 
 _FULL = "as many copies are in flight as are allowed"
 _OUT_OF_TIME = "this run had no time left; the next one goes on"
+_ASKED_FOR = "another run has just asked for it"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -356,14 +357,11 @@ class _Broker:
         self.documents.write(key, document)
 
     def _start(self, member: Snapshot | Image, attempt: int, point: RecoveryPoint) -> Outcome:
-        if self._is_full(member):
-            return _outcome(member, point, Status.LATER, _FULL)
-        if not self.has_time():
-            return _outcome(member, point, Status.LATER, _OUT_OF_TIME)
         name = _name_of(member.id, attempt)
+        if hindrance := self._enter(member, name):
+            return _outcome(member, point, Status.LATER, hindrance)
         origin = CopyOrigin(copy_of=member.id, source_time=point.source_time, attempt=attempt)
         tags = replace(_tags_of(member, point), origin=origin)
-        self.recent.remember(name, now=self.clock())
         try:
             created = self._call(member, tags, point.tags.identity.place)
         except (Throttled, LimitReached) as error:
@@ -383,6 +381,14 @@ class _Broker:
         self._in_flight[_kind_of(member)] += 1
         self.recent.confirm(name, now=self.clock())
         return replace(_outcome(member, point, Status.CREATED, ""), created=(created,))
+
+    def _enter(self, member: Snapshot | Image, name: str) -> str:
+        """Write down that the copy of this name is asked for; or why it is not to be."""
+        if self._is_full(member):
+            return _FULL
+        if not self.has_time():
+            return _OUT_OF_TIME
+        return "" if self.recent.remember(name, now=self.clock()) else _ASKED_FOR
 
     def _call(self, member: Snapshot | Image, tags: PointTags, source: Place) -> str:
         written = naming.write_tags(tags, carried=member.tags)

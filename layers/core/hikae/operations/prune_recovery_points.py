@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hikae.domain.guards import Lineage, Surroundings, lineage_of
@@ -84,6 +84,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     destinations: Callable[[Region], Holdings],
     limits: DeletionLimits,
     now: datetime,
+    clock: Callable[[], datetime],
     require_recycle_bin: bool = False,
     dry_run: bool = False,
     observe: Callable[[Outcome], None] = lambda _: None,
@@ -94,7 +95,10 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
     `destinations` gives access to a recovery Region, to see which copies are complete there. With `require_recycle_bin`
     only what a rule of the Recycle Bin would retain is deleted. `observe` hears of every outcome when it comes about,
     so that a run which is cut short has said what it deleted. Once there is no more time, nothing more is begun.
+
+    Deleting takes minutes by the `clock`, and a restore may begin meanwhile: what it has chosen is kept.
     """
+    chosen = _Chosen(site=site, documents=documents, clock=clock)
     survey = survey_site(
         installation=installation,
         site=site,
@@ -122,7 +126,7 @@ def prune_recovery_points(  # noqa: PLR0913 - one keyword per port
         outcomes.append(outcome)
     if not dry_run:
         for deletion in pruning.deletions:
-            for outcome in _delete(deletion, remover, has_time):
+            for outcome in _delete(deletion, remover, has_time, chosen):
                 observe(outcome)
                 outcomes.append(outcome)
         for outcome in _delete_manifests(points, tuple(outcomes), survey.strays, documents):
@@ -148,7 +152,7 @@ class Survey:
     """What a site holds and what is around it: all that pruning decides by.
 
     `failures` and `unreachable` are what could not be asked; the surroundings say so, too, and nothing goes because
-    of it. `strays` are the keys of the manifests of which nothing is left.
+    of it. `strays` are the keys of the manifests of which nothing is left, with the time at which each was written.
     """
 
     points: tuple[RecoveryPoint, ...]
@@ -160,7 +164,7 @@ class Survey:
     unclear: tuple[Unclear, ...]
     broken_plans: tuple[BrokenPlan, ...]
     unreachable: tuple[str, ...]
-    strays: tuple[str, ...]
+    strays: Mapping[str, datetime]
 
 
 def survey_site(  # noqa: PLR0913 - one keyword per port
@@ -219,7 +223,7 @@ def survey_site(  # noqa: PLR0913 - one keyword per port
         unclear=catalogue.unclear,
         broken_plans=loaded.broken,
         unreachable=tuple(unreachable),
-        strays=tuple(stray_manifests(manifests, resources=tags, now=now)),
+        strays={key: manifests[key] for key in stray_manifests(manifests, resources=tags, now=now)},
     )
 
 
@@ -350,6 +354,37 @@ def _in_use(site: SiteRole, documents: Documents) -> tuple[PointsInUse, tuple[Ou
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Chosen:
+    """What runs have chosen since the survey: asked for before the first deletion, and every half minute after it."""
+
+    site: SiteRole
+    documents: Documents
+    clock: Callable[[], datetime]
+    _asked_at: datetime | None = None
+    _in_use: PointsInUse = field(default_factory=lambda: PointsInUse(points={}, unread={}))
+
+    def keeps(self, point: RecoveryPoint) -> str:
+        """Why the point is not deleted now; empty where it may be."""
+        if self.site is SiteRole.PRIMARY:
+            return ""
+        if self._asked_at is None or self.clock() - self._asked_at >= _ASK_AGAIN:
+            try:
+                self._in_use = find_points_in_use(self.documents)
+            except PortError as error:
+                return f"nobody knows which runs are under way: {error}"
+            self._asked_at = self.clock()
+        if self._in_use.unread:
+            return f"nobody knows what run {min(self._in_use.unread)} recovers from"
+        if self._in_use.choosing:
+            return f"run {min(self._in_use.choosing)} is choosing what it recovers from"
+        run = self._in_use.points.get(point.tags.point)
+        return f"run {run}, which has begun meanwhile, recovers from it" if run else ""
+
+
+_ASK_AGAIN = timedelta(seconds=30)
+
+
 def _drills(images: Iterable[Image], instances: Iterable[Instance], volumes: Iterable[Volume]) -> dict[str, str]:
     """The drill by each point of which something is still there, as its tags say: a document may be lost."""
     made = [image.tags for image in images]
@@ -428,10 +463,14 @@ def _failed_points(points: Sequence[RecoveryPoint]) -> Iterable[Outcome]:
 _OUT_OF_TIME = "this run had no time left to delete it; the next one goes on"
 
 
-def _delete(deletion: Deletion, remover: Remover, has_time: Callable[[], bool]) -> Iterable[Outcome]:
+def _delete(deletion: Deletion, remover: Remover, has_time: Callable[[], bool], chosen: _Chosen) -> Iterable[Outcome]:
     """Delete what belongs together, one by one; the first that EC2 refuses keeps the rest of it for the next run."""
     reason = "; ".join(deletion.verdict.reasons)
     point = deletion.point.tags.point
+    kept = chosen.keeps(deletion.point)
+    if kept:
+        yield Outcome(resource=deletion.point.tags.identity.resource, status=Status.LATER, reason=kept, point=point)
+        return
     for resource in deletion.resources:
         if not has_time():
             yield Outcome(resource=resource.id, status=Status.LATER, reason=_OUT_OF_TIME, point=point)
@@ -470,11 +509,17 @@ def _delete_rest(
 
 
 def _delete_manifests(
-    points: Iterable[RecoveryPoint], outcomes: Iterable[Outcome], strays: Iterable[str], documents: Documents
+    points: Iterable[RecoveryPoint], outcomes: Iterable[Outcome], strays: Mapping[str, datetime], documents: Documents
 ) -> Iterable[Outcome]:
     """Remove the manifests that no set needs any more; one that stays behind only costs its storage."""
     deleted = {outcome.resource for outcome in outcomes if outcome.status is Status.DELETED}
-    gone: dict[str, str] = dict.fromkeys(strays, "")
+    written: Mapping[str, datetime] = {}
+    try:
+        # Meanwhile a job may have come back and written its manifest anew, before its set.
+        written = documents.keys("manifests/") if strays else {}
+    except PortError as error:
+        yield Outcome(resource="manifests/", status=Status.FAILED, reason=str(error))
+    gone: dict[str, str] = {key: "" for key, moment in strays.items() if written.get(key) == moment}
     needed: set[str] = set()
     for point in points:
         key = manifest_key(point.tags)

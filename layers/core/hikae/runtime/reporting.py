@@ -275,8 +275,11 @@ def report_drills(started: "Started") -> dict[str, Any]:
     )
 
 
-def report_objectives(report: "Report") -> dict[str, Any]:
-    """Report a run of report_objectives, beside the document that it has stored."""
+def report_objectives(report: "Report", *, is_of_now: bool = True) -> dict[str, Any]:
+    """Report a run of report_objectives, beside the document that it has stored.
+
+    One of another time says nothing to the metrics: their alarms are about now.
+    """
     log = get_logger()
     for source in report.sources:
         for problem in source.problems:
@@ -290,21 +293,8 @@ def report_objectives(report: "Report") -> dict[str, Any]:
     failures = [each for each in report.measurements if each.is_failure]
     for measured in failures:
         log.error(measured.standing.value, **_measured(measured))
-    breached, never = report.count(Standing.BREACHED), report.count(Standing.NEVER)
-    _emit(
-        **{
-            BREACHED_OBJECTIVES: breached,
-            UNCOVERED_RESOURCES: never,
-            INVENTORY_PROBLEMS: len(report.problems) + sum(len(source.problems) for source in report.sources),
-            UNREADABLE_PLANS: sum(len(source.broken_plans) for source in report.sources),
-            UNPROTECTABLE_RESOURCES: len(
-                {(each.group.place, each.group.resource) for source in report.sources for each in source.unprotectable}
-            ),
-            "MeasuredObjectives": len(report.measurements),
-            SUCCEEDED_RUNS: 1,
-        }
-    )
-    _emit_achieved(report.measurements)
+    if is_of_now:
+        _emit_objectives(report)
     summary = _show(
         {
             "reported_at": format_time(report.reported_at),
@@ -324,6 +314,23 @@ def report_objectives(report: "Report") -> dict[str, Any]:
     )
     log.info("objectives", extra=summary)
     return summary
+
+
+def _emit_objectives(report: "Report") -> None:
+    _emit(
+        **{
+            BREACHED_OBJECTIVES: report.count(Standing.BREACHED),
+            UNCOVERED_RESOURCES: report.count(Standing.NEVER),
+            INVENTORY_PROBLEMS: len(report.problems) + sum(len(source.problems) for source in report.sources),
+            UNREADABLE_PLANS: sum(len(source.broken_plans) for source in report.sources),
+            UNPROTECTABLE_RESOURCES: len(
+                {(each.group.place, each.group.resource) for source in report.sources for each in source.unprotectable}
+            ),
+            "MeasuredObjectives": len(report.measurements),
+            SUCCEEDED_RUNS: 1,
+        }
+    )
+    _emit_achieved(report.measurements)
 
 
 def report_readiness(found: "Readiness") -> dict[str, Any]:

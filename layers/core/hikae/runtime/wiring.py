@@ -173,6 +173,7 @@ def pruner(  # noqa: PLR0913 - the ways in which a run may differ
     settings: Settings,
     *,
     now: datetime,
+    clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC),
     dry_run: bool = False,
     lineage_percent: int | None = None,
     observe: Callable[[Outcome], None] = lambda _: None,
@@ -203,6 +204,7 @@ def pruner(  # noqa: PLR0913 - the ways in which a run may differ
         limits=DeletionLimits(per_run=settings.deletion_cap, lineage_percent=percent),
         require_recycle_bin=settings.require_recycle_bin,
         now=now,
+        clock=clock,
         dry_run=dry_run,
         observe=observe,
         has_time=has_time,
@@ -247,11 +249,14 @@ def _destination(settings: Settings, clients: "Clients", region: Region) -> "Ec2
     return Ec2Holdings(clients.reading_ec2(region), place=there)
 
 
-def recovery_site(settings: Settings) -> "RecoverySite":
+def recovery_site(
+    settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)
+) -> "RecoverySite":
     """What restores and drills of this site work with; nothing of it asks another Region."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
     from hikae.aws.evidence import KmsSigner, StepFunctionsExecutions  # noqa: PLC0415
+    from hikae.aws.quotas import ServiceQuotas  # noqa: PLC0415
     from hikae.aws.recovery import AwsProber, Ec2Recoverer, Ec2Surroundings, S3RecoverySettings  # noqa: PLC0415
     from hikae.domain.targets import DrillNetwork  # noqa: PLC0415
     from hikae.operations.recovery.site import RecoverySite  # noqa: PLC0415
@@ -273,7 +278,8 @@ def recovery_site(settings: Settings) -> "RecoverySite":
             clients.reading_ec2(),
             kms=clients.kms(),
             key_arn=settings.copy_key_arn,
-            quotas=_quotas_of(clients),
+            # Asked anew by every step: one that was raised a minute ago may be what a restore waits for.
+            quotas=ServiceQuotas(clients.service_quotas),
             load_balancing=clients.glancing_elbv2,
         ),
         prober=AwsProber(
@@ -293,6 +299,7 @@ def recovery_site(settings: Settings) -> "RecoverySite":
             endpoint_groups=settings.drill_endpoint_groups,
         ),
         code_version=settings.code_version,
+        clock=clock,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hikae.domain.choice import reject
 from hikae.domain.launches import launch_request, losses_on
@@ -16,9 +16,10 @@ from hikae.domain.teardown import Made
 from hikae.operations.recovery.preflight import target_of
 from hikae.operations.recovery.prepare import answer_refusal, go_on_without
 from hikae.operations.recovery.site import RecoverySite
-from hikae.ports import NoCapacity, Refused
+from hikae.ports import ExecutionState, NoCapacity, Refused
 
 _POLL = 10
+_ASK_AGAIN = timedelta(seconds=15)
 _ENDED = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 
 
@@ -29,9 +30,15 @@ def launch(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
     waiting = [member for member in run.members if member.is_instance and member.running_at is None]
     if not waiting:
         return run, DONE
+    asked_at = now
     for member in [each for each in waiting if each.batch == waiting[0].batch]:
         if not member.instance:
-            run, step = _start(run, member, made, site, settings, now)
+            if site.clock() - asked_at >= _ASK_AGAIN:
+                asked_at = site.clock()
+                if site.executions.state(run.name) is ExecutionState.OVER:
+                    # Stopping an execution stops no step that is under way. What was written down since is not ours.
+                    return site.load(run.name), again(_POLL, "its execution is over: nothing more is launched")
+            run, step = _start(run, member, made, site, settings)
         else:
             run, step = _look(run, member, made, now)
         run, step = go_on_without(member, run, step)
@@ -58,13 +65,12 @@ def _look(run: Run, member: Member, made: Mapping[str, Made], now: datetime) -> 
     return run.with_member(replace(member, running_at=now, private_ip=seen.private_ip)), None
 
 
-def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
+def _start(
     run: Run,
     member: Member,
     made: Mapping[str, Made],
     site: RecoverySite,
     settings: RecoverySettings,
-    now: datetime,
 ) -> tuple[Run, Step | None]:
     image = member.registered or member.image
     manifest = site.manifest(member)
@@ -78,7 +84,7 @@ def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
         main = target.interfaces[0].addresses[:1] if target.interfaces else ()
         if main and main[0] in placed.asked and there.private_ip != main[0]:
             notes = (*notes, _taken(placed.asked))
-        return run.with_member(_launched(member, there.id, manifest, target, notes, now)), None
+        return run.with_member(_launched(member, there.id, manifest, target, notes, site.clock())), None
     while member.rung < len(member.rungs):
         try:
             instance, notes = _launch(run, member, manifest, target, site)
@@ -92,16 +98,16 @@ def _start(  # noqa: PLR0913, PLR0917 - what a launch is made of
         except Refused as error:
             return answer_refusal(run, member, error, what="it could not be launched")
         else:
-            return run.with_member(_launched(member, instance, manifest, target, notes, now)), None
+            return run.with_member(_launched(member, instance, manifest, target, notes, site.clock())), None
     return run, failed(f"{member.resource}: no capacity for any type in any zone: {'; '.join(member.refusals)}")
 
 
 def _launched(  # noqa: PLR0913, PLR0917 - what is known of it now
-    member: Member, instance: str, manifest: Manifest, target: Target, notes: tuple[str, ...], now: datetime
+    member: Member, instance: str, manifest: Manifest, target: Target, notes: tuple[str, ...], at: datetime
 ) -> Member:
     assert manifest.instance is not None, "only an instance is launched"
     lost = losses_on(member.rungs[member.rung], target, own_type=manifest.instance.type)
-    return replace(member, instance=instance, launched_at=now, notes=(*member.notes, *notes, *lost))
+    return replace(member, instance=instance, launched_at=at, notes=(*member.notes, *notes, *lost))
 
 
 def _launch(

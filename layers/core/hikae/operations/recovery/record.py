@@ -41,7 +41,9 @@ def record(run: Run, site: RecoverySite, *, now: datetime) -> tuple[Run, Step]:
             "key_arn": signature.key_arn,
             "public_key": signature.public_key,
         }
-        site.documents.write(key, document)
+        if not site.documents.create(key, document):
+            # Somebody else ended the run at the same time, and was faster: the machine and the sweep, or two sweeps.
+            made = json.loads(site.documents.read(key)["record"])
     if outcome_of(run) == "succeeded":
         return run, replace(DONE, missed=list_missed(made))
     return run, failed(run.failure or _why(run))

@@ -1,8 +1,9 @@
 """What every step of a run has at hand: the ports of a recovery site, and the run's documents."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from hikae.domain.manifest import Manifest, ManifestError, check_manifest, read_manifest
 from hikae.domain.model import Place, RecoveryPoint
@@ -29,8 +30,9 @@ from hikae.ports import (
 class RecoverySite:
     """A recovery site, as its runs see it. Nothing of it lies in the primary's Region.
 
-    It is made for one step. What it has read of plans and manifests it does not read again: several members ask for the
-    one plan, and choosing, looking around and foreseeing for the one manifest.
+    It is made for one step, which begins at the `now` that it is given and may take minutes: what has just come about
+    has the time that `clock` says. What it has read of plans and manifests it does not read again: several members ask
+    for the one plan, and choosing, looking around and foreseeing for the one manifest.
     """
 
     installation: str
@@ -46,6 +48,7 @@ class RecoverySite:
     executions: Executions
     network: DrillNetwork
     code_version: str
+    clock: Callable[[], datetime]
     _manifests: dict[str, Manifest] = field(init=False, default_factory=dict, repr=False, compare=False)
     _plans: dict[str, Plan | None] = field(init=False, default_factory=dict, repr=False, compare=False)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from hikae.domain.naming import run_tag
+from hikae.domain.naming import evidence_key, run_tag
 from hikae.domain.points import CONSISTENCY_DELAY
 from hikae.domain.runs import RUN_NAME, Mode, Request, Run, RunError, StepStatus
 from hikae.domain.teardown import GOING, GONE
@@ -36,7 +36,10 @@ def sweep(site: RecoverySite, *, now: datetime) -> Swept:
                 continue  # it was recorded, and its evidence has had its time
             if _is_under_way(name, site, now):
                 continue
-            outcomes.append(_end(name, mode, site, now))
+            is_recorded = _is_recorded(name, site)
+            if mode is None and is_recorded:
+                continue  # since it was listed
+            outcomes.append(_end(name, mode, site, now, is_recorded=is_recorded))
         except (PortError, RunError) as error:
             outcomes.append(Outcome(resource=name, status=Status.FAILED, reason=f"not swept: {error}"))
     return Swept(outcomes=tuple(outcomes))
@@ -59,6 +62,14 @@ def _is_under_way(name: str, site: RecoverySite, now: datetime) -> bool:
     return abs(now - run.began_at) < CONSISTENCY_DELAY
 
 
+def _is_recorded(name: str, site: RecoverySite) -> bool:
+    try:
+        site.documents.read(evidence_key(name))
+    except NotFound:
+        return False
+    return True
+
+
 def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
     """The names of runs that left something in EC2, or that have a document (None) and no evidence."""
     found: dict[str, Mode | None] = {}
@@ -75,8 +86,9 @@ def _unfinished(site: RecoverySite) -> dict[str, Mode | None]:
     return found
 
 
-def _end(name: str, mode: Mode | None, site: RecoverySite, now: datetime) -> Outcome:
-    failure = site.executions.how_it_ended(name) or STOPPED
+def _end(name: str, mode: Mode | None, site: RecoverySite, now: datetime, *, is_recorded: bool) -> Outcome:
+    # What is recorded has ended as its evidence says, whatever is left of it.
+    failure = "" if is_recorded else site.executions.how_it_ended(name) or STOPPED
     try:
         run = site.load(name)
     except (NotFound, RunError):

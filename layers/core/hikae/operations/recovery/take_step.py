@@ -72,7 +72,7 @@ def take_step(  # noqa: PLR0913 - what it is called with, and where
     if taken.status is StepStatus.FAILED and not run.failure and step != "record":
         run = replace(run, failure=f"{step}: {taken.reason}")
     if taken.status is not StepStatus.AGAIN:
-        run = run.end(step, now)
+        run = run.end(step, site.clock())
     site.save(run)
     return taken
 

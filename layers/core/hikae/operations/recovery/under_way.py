@@ -10,10 +10,14 @@ from hikae.ports import Documents, NotFound, PortError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointsInUse:
-    """The run by the id of each point that it has chosen; by the name of each run that cannot be read, why."""
+    """The run by the id of each point that it has chosen; by the name of each run that cannot be read, why.
+
+    `choosing` are the runs that have begun and chosen nothing yet.
+    """
 
     points: Mapping[str, str]
     unread: Mapping[str, str]
+    choosing: frozenset[str] = frozenset()
 
 
 def list_unrecorded(documents: Documents) -> list[str]:
@@ -39,6 +43,7 @@ def find_points_in_use(documents: Documents) -> PointsInUse:
     """
     points: dict[str, str] = {}
     unread: dict[str, str] = {}
+    choosing: set[str] = set()
     for name in list_unrecorded(documents):
         try:
             run = read_run(documents.read(run_key(name)))
@@ -49,4 +54,6 @@ def find_points_in_use(documents: Documents) -> PointsInUse:
         else:
             if run.ended_at is None:
                 points |= {member.point: name for member in run.members}
-    return PointsInUse(points=points, unread=unread)
+                if not run.members and not run.failure:
+                    choosing.add(name)
+    return PointsInUse(points=points, unread=unread, choosing=frozenset(choosing))
