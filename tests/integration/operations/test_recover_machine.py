@@ -9,13 +9,14 @@ import pytest
 
 from hikae.operations.recovery.take_step import STEPS
 from local.inprocess import RECOVERY, SNAPSHOT_PLAN, Installation
+from local.state_machine import Stopped
 from local.twin import faults
+from local.twin.quotas import STANDARD_VCPUS
 from tests.integration.operations.test_recovery import (
     DRILL,
     DRILL_REQUEST,
     RESTORE_REQUEST,
     Dying,
-    Stopped,
     leftovers,
     put_group,
     record_of,
@@ -218,7 +219,7 @@ def launching(installation: Installation, happening: Callable[[], None]) -> Abst
     def process(request: Any, go_on: Callable[[Any], Any]) -> Any:
         answer = go_on(request)
         asked = faults.read_request(request)
-        if asked.action == "RunInstances" and b"DryRun=true" not in request.body.encode():
+        if asked.action == "RunInstances" and "DryRun=true" not in request.body:
             happening()
         return answer
 
@@ -328,11 +329,10 @@ def test_a_run_that_is_recorded_while_a_sweep_looks_has_not_failed(one: Installa
 
 def test_a_quota_that_was_raised_counts_with_the_next_run(one: Installation) -> None:
     _settle(one)
-    standard = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"
-    one.twin.world.quotas.set(standard, 1)
+    one.twin.world.quotas.set(STANDARD_VCPUS, 1)
     assert one.recover("restore-1").play({"request": RESTORE_REQUEST}) == "FAILED"
     assert "quota" in record_of(one, "restore-1")["failure"]
-    one.twin.world.quotas.set(standard, 64)
+    one.twin.world.quotas.set(STANDARD_VCPUS, 64)
     assert one.recover("restore-2").play({"request": RESTORE_REQUEST}) == "SUCCEEDED"
 
 

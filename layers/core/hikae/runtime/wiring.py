@@ -53,6 +53,10 @@ PROTECTING = CREATING | LOOKING
 """The actions that are paced where jobs are carried out."""
 
 
+def _now() -> datetime:
+    return datetime.now(tz=UTC)
+
+
 def tick(settings: Settings, *, now: datetime) -> "Tick":
     """Run schedule_backups for this site."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
@@ -111,7 +115,7 @@ def broker(  # noqa: PLR0913 - what a run goes by
     settings: Settings,
     *,
     now: datetime,
-    clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC),
+    clock: Callable[[], datetime] = _now,
     observe: Callable[[Outcome], None] = lambda _: None,
     has_time: Callable[[], bool] = lambda: True,
     clients: "Clients | None" = None,
@@ -173,7 +177,7 @@ def pruner(  # noqa: PLR0913 - the ways in which a run may differ
     settings: Settings,
     *,
     now: datetime,
-    clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC),
+    clock: Callable[[], datetime] = _now,
     dry_run: bool = False,
     lineage_percent: int | None = None,
     observe: Callable[[Outcome], None] = lambda _: None,
@@ -249,9 +253,7 @@ def _destination(settings: Settings, clients: "Clients", region: Region) -> "Ec2
     return Ec2Holdings(clients.reading_ec2(region), place=there)
 
 
-def recovery_site(
-    settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)
-) -> "RecoverySite":
+def recovery_site(settings: Settings, *, clock: Callable[[], datetime] = _now) -> "RecoverySite":
     """What restores and drills of this site work with; nothing of it asks another Region."""
     from hikae.aws.documents import S3Documents, S3PlanStore  # noqa: PLC0415 - as above
     from hikae.aws.ec2 import Ec2Holdings  # noqa: PLC0415
